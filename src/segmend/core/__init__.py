@@ -1,0 +1,1 @@
+"""Values and rules: numpy only, no input or output."""

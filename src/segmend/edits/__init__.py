@@ -1,0 +1,1 @@
+"""Edits (merges and splits) and the sources they come from."""

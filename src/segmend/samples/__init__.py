@@ -1,0 +1,1 @@
+"""Questions without pixels: candidates of the five sample types, and their splits."""

@@ -1,0 +1,105 @@
+"""A question without pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from segmend.core.box import Box, Point
+from segmend.core.ids import as_id, id_strings
+from segmend.core.sample import SampleType, combined_hash, sample_type, source_archive
+
+VIEW_CUBE = 1.2
+"""Half-width of the rendered cube in units of the view half-extent (reference 1.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One question about a site, with everything needed to draw it except the voxels.
+
+    Attributes:
+        kind: Name of the sample type.
+        dataset: Name of the data set.
+        version: Version of the segmentation the ids belong to.
+        volume: Which volume of the data set.
+        species: Animal, or ``synthetic``.
+        operation_id: The edit behind it: its own, or for controls the one it was derived from
+            (or a hash of the site, where there is none).
+        key: Tells the samples of one operation apart; empty for edits.
+        anchor_nm: The site, ``(z, y, x)`` nm: decides the split, and with jitter the view.
+        segments: Ids in the automatic segmentation: ``(A, B)`` for dual types, ``(A,)`` else.
+        sides: ``split_edit`` only: ids of the two neurons whose parts of the segment are A and B.
+        swapped: Whether A and B were exchanged against their natural order (random by seed).
+        render_center_nm: Centre of the views, ``(z, y, x)`` nm.
+        view_extent_nm: Half-width of the views, nm.
+        cluster_id: Final neuron of the base segment; intervals cluster on it.
+        facts: Type-specific metadata: root ids, degree, contact faces, sizes, source.
+    """
+
+    kind: str
+    dataset: str
+    version: str
+    volume: str
+    species: str
+    operation_id: str
+    key: str
+    anchor_nm: Point
+    segments: tuple[int, ...]
+    sides: tuple[int, ...]
+    swapped: bool
+    render_center_nm: Point
+    view_extent_nm: float
+    cluster_id: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sample_type(self) -> SampleType:
+        """The sample type."""
+        return sample_type(self.kind)
+
+    @property
+    def archive(self) -> str:
+        """The published column ``source_archive``."""
+        return source_archive(self.dataset, self.kind)
+
+    @property
+    def sample_hash(self) -> str:
+        """The published column ``source_archive_sample_hash``: 12 hex digits."""
+        return sample_hash(self.operation_id, self.kind, self.key)
+
+    @property
+    def combined_hash(self) -> str:
+        """The primary key of the row."""
+        return combined_hash(self.archive, self.sample_hash)
+
+    @property
+    def view_cube(self) -> Box:
+        """The cube that is meshed and drawn."""
+        return Box.around(self.render_center_nm, 2 * VIEW_CUBE * self.view_extent_nm)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; ids as decimal strings."""
+        data = asdict(self)
+        data["segments"] = id_strings(self.segments)
+        data["sides"] = id_strings(self.sides)
+        data["cluster_id"] = str(self.cluster_id)
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Candidate:
+        """The candidate that `to_json` wrote."""
+        data = dict(data)
+        for name in ("segments", "sides"):
+            data[name] = tuple(as_id(v) for v in data[name])
+        for name in ("anchor_nm", "render_center_nm"):
+            z, y, x = data[name]
+            data[name] = (float(z), float(y), float(x))
+        data["cluster_id"] = as_id(data["cluster_id"])
+        return cls(**data)
+
+
+def sample_hash(operation_id: str, kind: str, key: str) -> str:
+    """12 hex digits of md5 over ``operation:type:key`` (reference 1.9)."""
+    text = f"{operation_id}:{kind}:{key}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:12]

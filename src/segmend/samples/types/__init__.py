@@ -1,0 +1,1 @@
+"""The five sample types, one file each."""

@@ -1,0 +1,1 @@
+"""Volumes: lazy labelled arrays in space, whatever the file format."""
