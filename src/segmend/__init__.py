@@ -1,3 +1,46 @@
-"""segmend: data, benchmarks and models for proofreading electron-microscopy segmentations."""
+"""segmend: data, benchmarks and models for proofreading electron-microscopy segmentations.
+
+>>> import segmend as sg
+>>> box = sg.Box.around((500, 900, 900), size=400)   # nm, (z, y, x)
+>>> fib25 = sg.open("fib25", path="fib25.h5")        # doctest: +SKIP
+>>> em = fib25.image[box]                            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from segmend.catalog.dataset import Dataset as Dataset
+    from segmend.catalog.dataset import open as open  # noqa: A004
+    from segmend.core.box import Box as Box
+    from segmend.core.box import VoxelBox as VoxelBox
+    from segmend.core.grid import VoxelGrid as VoxelGrid
+    from segmend.shards.reader import Benchmark as Benchmark
+    from segmend.volumes.volume import Volume as Volume
+
+_PUBLIC = {
+    "Benchmark": "segmend.shards.reader",
+    "Box": "segmend.core.box",
+    "Dataset": "segmend.catalog.dataset",
+    "Volume": "segmend.volumes.volume",
+    "VoxelBox": "segmend.core.box",
+    "VoxelGrid": "segmend.core.grid",
+    "open": "segmend.catalog.dataset",
+}
+
+__all__ = ["Benchmark", "Box", "Dataset", "Volume", "VoxelBox", "VoxelGrid", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import segmend` stays fast and needs no extra.
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'segmend' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -116,22 +116,13 @@ class Box:
     stop_pm: Triple
 
     def __init__(self, start: Sequence[float], stop: Sequence[float]) -> None:
-        self._set(picometres(start), picometres(stop))
-
-    def _set(self, start_pm: Triple, stop_pm: Triple) -> None:
-        if not _nonempty(start_pm, stop_pm):
-            raise BadInputError(
-                "a box in nm must have a positive length on every axis (z, y, x)",
-                found=f"start {nanometres(start_pm)}, stop {nanometres(stop_pm)}",
-            )
-        object.__setattr__(self, "start_pm", start_pm)
-        object.__setattr__(self, "stop_pm", stop_pm)
+        _set_corners(self, picometres(start), picometres(stop))
 
     @classmethod
     def from_picometres(cls, start_pm: Triple, stop_pm: Triple) -> Box:
         """A box from whole picometres, without any rounding."""
         box = cls.__new__(cls)
-        box._set(start_pm, stop_pm)
+        _set_corners(box, start_pm, stop_pm)
         return box
 
     @classmethod
@@ -186,14 +177,22 @@ class Box:
         return _inside(other.start_pm, other.stop_pm, self.start_pm, self.stop_pm)
 
     def contains_point(self, point: Sequence[float]) -> bool:
-        """Whether a point (nm) lies inside: the start face belongs to the box, the stop face not."""
+        """Whether a point (nm) lies inside; start faces belong to the box, stop faces do not."""
         pm = picometres(point)
-        return all(
-            a <= p < b for a, p, b in zip(self.start_pm, pm, self.stop_pm, strict=True)
-        )
+        return all(a <= p < b for a, p, b in zip(self.start_pm, pm, self.stop_pm, strict=True))
 
     def __repr__(self) -> str:
         return f"Box(start={self.start}, stop={self.stop})"
+
+
+def _set_corners(box: Box, start_pm: Triple, stop_pm: Triple) -> None:
+    if not _nonempty(start_pm, stop_pm):
+        raise BadInputError(
+            "a box in nm must have a positive length on every axis (z, y, x)",
+            found=f"start {nanometres(start_pm)}, stop {nanometres(stop_pm)}",
+        )
+    object.__setattr__(box, "start_pm", start_pm)
+    object.__setattr__(box, "stop_pm", stop_pm)
 
 
 def _add(a: Sequence[int], b: Sequence[int]) -> Triple:

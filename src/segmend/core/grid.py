@@ -52,7 +52,7 @@ class VoxelGrid:
 
     @property
     def voxel_size(self) -> Point:
-        """nm per voxel."""
+        """Nm per voxel."""
         return nanometres(self.voxel_size_pm)
 
     @property

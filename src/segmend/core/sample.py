@@ -50,9 +50,7 @@ SPLIT_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 SCHEMA_VERSION = "v2"
 
 Split = Literal["train", "validation", "test"]
-TaskName = Literal[
-    "false_split_correction", "false_merge_identification", "split_mask_generation"
-]
+TaskName = Literal["false_split_correction", "false_merge_identification", "split_mask_generation"]
 
 
 def channel(name: str) -> int:
@@ -124,7 +122,9 @@ SAMPLE_TYPES = {
     t.name: t
     for t in (
         SampleType("merge_edit", True, True, False, "two segments of one neuron: a false split"),
-        SampleType("split_edit", False, False, False, "one segment of several neurons: a false merge"),
+        SampleType(
+            "split_edit", False, False, False, "one segment, several neurons: a false merge"
+        ),
         SampleType("adjacent_control", False, True, True, "two touching segments of two neurons"),
         SampleType("junction_control", True, False, True, "a true branch point of one neuron"),
         SampleType("synapse_control", False, True, True, "the two partners of a synapse"),

@@ -6,12 +6,45 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from segmend.core.box import Point
+from segmend.core.errors import BadInputError
 from segmend.core.ids import id_strings
 
 EditKind = Literal["merge", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which segmentation the ids of an edit belong to.
+
+    Attributes:
+        dataset: Name of the data set.
+        version: Version of the segmentation.
+        volume: Which volume of the data set.
+    """
+
+    dataset: str
+    version: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeIdentity:
+    """Which segmentation of which volume ids belong to.
+
+    Attributes:
+        dataset: Name of the data set.
+        version: Version of the segmentation.
+        volume: Which volume of the data set.
+        species: Animal, or ``synthetic``.
+    """
+
+    dataset: str
+    version: str
+    volume: str
+    species: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +63,8 @@ class EditOp:
         volume: Which volume of the data set.
         source: Who says so: ``ground-truth overlap``, ``synthetic log``, ...
         timestamp: Seconds since 1970, if the source has one.
-        facts: Numbers the source measured (voxel counts, purities, contact faces), for metadata.
+        facts: What the source knows or measured (contact faces, root ids as decimal strings, cause),
+            JSON-able, for metadata.
     """
 
     operation_id: str
@@ -44,7 +78,7 @@ class EditOp:
     volume: str
     source: str
     timestamp: int | None = None
-    facts: dict[str, float | int | str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +91,29 @@ class EditSet:
     def of_kind(self, kind: EditKind) -> tuple[EditOp, ...]:
         """The edits of one kind, in order."""
         return tuple(op for op in self.ops if op.kind == kind)
+
+
+def edit_set(outcomes: Iterable[EditOp | str]) -> EditSet:
+    """Sort outcomes into edits, ordered by kind and segments, and counted reasons against one.
+
+    Raises:
+        BadInputError: if two edits share an operation id.
+    """
+    ops: list[EditOp] = []
+    excluded: Counter[str] = Counter()
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            excluded[outcome] += 1
+        else:
+            ops.append(outcome)
+    repeated = [i for i, n in Counter(op.operation_id for op in ops).items() if n > 1]
+    if repeated:
+        raise BadInputError(
+            f"{len(repeated)} operation ids occur more than once, the first is '{repeated[0]}'",
+            fix="An operation id must be unique within its data set",
+        )
+    ops.sort(key=lambda op: (op.kind, op.before_ids, op.operation_id))
+    return EditSet(tuple(ops), excluded)
 
 
 def operation_hash(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from segmend.core.box import Box, Point
+from segmend.core.errors import BadInputError
 from segmend.core.ids import as_id, id_strings
 from segmend.core.sample import SampleType, combined_hash, sample_type, source_archive
 
@@ -27,7 +30,7 @@ class Candidate:
         operation_id: The edit behind it: its own, or for controls the one it was derived from
             (or a hash of the site, where there is none).
         key: Tells the samples of one operation apart; empty for edits.
-        anchor_nm: The site, ``(z, y, x)`` nm: decides the split, and with jitter the view.
+        anchor_nm: The site, ``(z, y, x)`` nm: with jitter the centre of the view.
         segments: Ids in the automatic segmentation: ``(A, B)`` for dual types, ``(A,)`` else.
         sides: ``split_edit`` only: ids of the two neurons whose parts of the segment are A and B.
         swapped: Whether A and B were exchanged against their natural order (random by seed).
@@ -35,6 +38,9 @@ class Candidate:
         view_extent_nm: Half-width of the views, nm.
         cluster_id: Final neuron of the base segment; intervals cluster on it.
         facts: Type-specific metadata: root ids, degree, contact faces, sizes, source.
+        neurons: True neurons of everything shown, sorted: the lineage that must not straddle splits.
+        parent_nm: Derived samples only: anchor of the edit they were derived from, which decides
+            their split in place of their own.
     """
 
     kind: str
@@ -52,6 +58,8 @@ class Candidate:
     view_extent_nm: float
     cluster_id: int
     facts: dict[str, Any] = field(default_factory=dict)
+    neurons: tuple[int, ...] = ()
+    parent_nm: Point | None = None
 
     @property
     def sample_type(self) -> SampleType:
@@ -74,6 +82,11 @@ class Candidate:
         return combined_hash(self.archive, self.sample_hash)
 
     @property
+    def position_nm(self) -> Point:
+        """The point that decides the split, ``(z, y, x)`` nm: the parent's anchor or its own."""
+        return self.anchor_nm if self.parent_nm is None else self.parent_nm
+
+    @property
     def view_cube(self) -> Box:
         """The cube that is meshed and drawn."""
         return Box.around(self.render_center_nm, 2 * VIEW_CUBE * self.view_extent_nm)
@@ -83,6 +96,7 @@ class Candidate:
         data = asdict(self)
         data["segments"] = id_strings(self.segments)
         data["sides"] = id_strings(self.sides)
+        data["neurons"] = id_strings(self.neurons)
         data["cluster_id"] = str(self.cluster_id)
         return data
 
@@ -90,13 +104,50 @@ class Candidate:
     def from_json(cls, data: dict[str, Any]) -> Candidate:
         """The candidate that `to_json` wrote."""
         data = dict(data)
-        for name in ("segments", "sides"):
+        for name in ("segments", "sides", "neurons"):
             data[name] = tuple(as_id(v) for v in data[name])
-        for name in ("anchor_nm", "render_center_nm"):
-            z, y, x = data[name]
-            data[name] = (float(z), float(y), float(x))
+        for name in ("anchor_nm", "render_center_nm", "parent_nm"):
+            if data[name] is not None:
+                z, y, x = data[name]
+                data[name] = (float(z), float(y), float(x))
         data["cluster_id"] = as_id(data["cluster_id"])
         return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSet:
+    """Candidates, sorted by their primary key, and the count of everything left out, by reason."""
+
+    candidates: tuple[Candidate, ...]
+    excluded: Counter[str]
+
+    def __post_init__(self) -> None:
+        keys = Counter(c.combined_hash for c in self.candidates)
+        repeated = [key for key, n in keys.items() if n > 1]
+        if repeated:
+            raise BadInputError(
+                f"{len(repeated)} primary keys occur more than once",
+                found=f"the first is {repeated[0]}",
+                fix="Check that operation ids are unique within the data set",
+            )
+        ordered = tuple(sorted(self.candidates, key=lambda c: c.combined_hash))
+        object.__setattr__(self, "candidates", ordered)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Candidates by sample type."""
+        return Counter(c.kind for c in self.candidates)
+
+
+def candidate_set(kind: str, outcomes: Iterable[Candidate | str]) -> CandidateSet:
+    """Sort outcomes of one sample type into candidates and counted reasons against one."""
+    found, excluded = [], Counter[str]()
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            excluded[f"{kind}: {outcome}"] += 1
+        else:
+            found.append(outcome)
+    return CandidateSet(tuple(found), excluded)
 
 
 def sample_hash(operation_id: str, kind: str, key: str) -> str:

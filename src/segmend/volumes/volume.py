@@ -108,7 +108,7 @@ class Volume:
     def read_voxels(self, voxels: VoxelBox, *, pad: int | None = None) -> Block:
         """As `read`, by voxel indices of this volume's grid."""
         inside = self.grid.voxels.intersect(voxels)
-        if pad is None and inside != voxels:
+        if pad is None and not self.grid.voxels.contains(voxels):
             raise OutOfBoundsError(
                 f"voxels {voxels.start} to {voxels.stop} (z, y, x) reach outside {self.source}",
                 found=f"it has shape {self.grid.shape} and covers {self.grid.box}",

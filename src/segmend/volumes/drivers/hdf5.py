@@ -16,6 +16,12 @@ from segmend.core.grid import VoxelGrid
 from segmend.core.registry import unknown_name
 from segmend.volumes.volume import Volume
 
+CHUNK_CACHE_BYTES = 256 * 2**20
+"""Decompressed chunks that HDF5 keeps per data set: sites that lie close together share them."""
+
+CHUNK_SLOTS = 10_007
+"""Hash slots of that cache; HDF5 asks for a prime well above the number of chunks it holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Driver:
@@ -71,7 +77,7 @@ def open_hdf5(path: str | Path, key: str) -> Volume:
         raise SchemaError(
             f"{where} does not say how large its voxels are",
             found=f"attributes: {sorted(dataset.attrs) or 'none'}",
-            fix="Write an attribute 'resolution' = nm per voxel (z, y, x); segmend never guesses one",
+            fix="Write an attribute 'resolution': nm per voxel (z, y, x); segmend never guesses it",
         )
     offset = dataset.attrs.get("offset", (0.0, 0.0, 0.0))
     try:
@@ -92,15 +98,20 @@ def _dataset(file: Path, key: str) -> Any:
     raise unknown_name(f"data set in {file}", key, known)
 
 
-@functools.lru_cache(maxsize=16)
 def _open(path: Path) -> Any:
-    import h5py
-
     if not path.is_file():
         raise ReadFailedError(
-            f"there is no file {path}", fix="Check the path; a plan's paths start at the plan's folder"
+            f"there is no file {path}",
+            fix="Check the path; paths in a plan start at the plan's own folder",
         )
+    return _open_version(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _open_version(path: Path, mtime_ns: int) -> Any:  # noqa: ARG001  a changed file is another one
+    import h5py
+
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=CHUNK_SLOTS)
     except OSError as error:
         raise ReadFailedError(f"{path} is not a readable HDF5 file", found=str(error)) from error

@@ -1,0 +1,47 @@
+# Every verb once; CI runs exactly `make lint` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# Installing in place: the stamps say which extras are there.
+.venv/.all: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+.venv/.dev: .venv/.all
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in ./segmend-demo
+	$(BIN)/segmend demo --out segmend-demo
+
+test: .venv/.dev ## set up, then run every offline test
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev ## style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## put the code into its one style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev ## run every benchmark beside its peers
+	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: .venv/.dev ## write the generated pages again (docs/cli.md, docs/format.md)
+	$(BIN)/python docs/generate.py
+
+clean: ## remove what the verbs above made
+	rm -rf .venv segmend-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

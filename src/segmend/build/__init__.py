@@ -1,0 +1,1 @@
+"""Plan to committed shards."""

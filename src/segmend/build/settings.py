@@ -1,0 +1,230 @@
+"""What a plan file may say: one frozen record per table, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from segmend.core.errors import PlanError
+from segmend.core.sample import SAMPLE_TYPES, Split
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Leak = Literal["view", "lineage"]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every table of a plan."""
+
+
+class Source(Table):
+    """One volume.
+
+    Attributes:
+        dataset: Name in the catalogue, or path of a record.
+        path: Its file; starts at the plan's folder.
+        volume: Name of this volume among several of one data set.
+        split: With the rule ``volume``: the split that all its rows belong to.
+        parameters: For ``synthetic``: the tissue's parameters.
+    """
+
+    dataset: str
+    path: str = ""
+    volume: str = ""
+    split: Split | None = None
+    parameters: dict[str, Any] = {}
+
+
+class Edits(Table):
+    """Where edits come from and which count (design, "Edits from ground truth")."""
+
+    source: Literal["overlap", "synthetic-log"] = "overlap"
+    min_segment_voxels: Count = 500
+    min_purity: Share = 0.8
+    min_contact_faces: Count = 20
+    min_side_voxels: Count = 1000
+
+
+class Samples(Table):
+    """Which sample types are asked for, and how many.
+
+    Attributes:
+        types: Names of sample types.
+        max_rows: Cap per type; the rows kept are a prefix of a keyed order.
+    """
+
+    types: tuple[str, ...] = tuple(SAMPLE_TYPES)
+    adjacent_per_merge: Annotated[int, Meta(ge=0)] = 3
+    junction_min_purity: Share = 0.95
+    junction_min_degree: Annotated[int, Meta(ge=3)] = 3
+    max_rows: dict[str, Count] = {}
+
+
+class View(Table):
+    """The geometry views.
+
+    Attributes:
+        half_extent_nm: Range that the half-width is drawn from.
+        jitter_nm: Standard deviation of the centre around the site, per axis.
+        encoding: ``metric`` (ours) or ``published`` (as ConnectomeBench2 codes depth and normals).
+    """
+
+    half_extent_nm: tuple[Positive, Positive]
+    jitter_nm: Annotated[float, Meta(ge=0)]
+    encoding: Literal["metric", "published"] = "metric"
+
+
+class Em(Table):
+    """The EM slices."""
+
+    pixel_size_nm: Positive
+
+
+class Splits(Table):
+    """How rows are dealt to train, validation and test.
+
+    Attributes:
+        rule: ``cubes``, ``cubes-guarded`` or ``volume``.
+        cube_nm: Edge of a cube.
+        fractions: Shares of train, validation and test.
+        accepted_leaks: Leaks of the rule that are accepted, and printed beside every score.
+    """
+
+    rule: Literal["cubes", "cubes-guarded", "volume"]
+    cube_nm: Positive = 80_000
+    fractions: tuple[Share, Share, Share] = (0.75, 0.125, 0.125)
+    accepted_leaks: tuple[Leak, ...] = ()
+
+
+class Shards(Table):
+    """How rows are packed."""
+
+    rows: Count = 800
+    row_group: Count = 10
+
+
+class PlanSettings(Table):
+    """A plan file."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    seed: Annotated[int, Meta(ge=0)]
+    sources: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    view: View
+    em: Em
+    splits: Splits
+    edits: Edits = Edits()
+    samples: Samples = Samples()
+    shards: Shards = Shards()
+
+
+def load_settings(path: Path, overrides: Sequence[str] = ()) -> PlanSettings:
+    """Read a plan file.
+
+    Args:
+        path: TOML file.
+        overrides: ``key=value`` with a dotted key and a TOML value, for example
+            ``samples.max_rows.merge_edit=100`` or ``sources.0.split="test"``.
+
+    Raises:
+        PlanError: if the file is missing, is not TOML, has an unknown key, or a value that does
+            not fit; the message names key and value.
+    """
+    try:
+        data = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise PlanError(f"cannot read the plan {path}", found=str(error.strerror)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(f"the plan {path} is not TOML", found=str(error)) from error
+    for override in overrides:
+        _override(data, override)
+    try:
+        plan = msgspec.convert(data, PlanSettings)
+    except msgspec.ValidationError as error:
+        raise PlanError(
+            f"the plan {path} does not hold", found=str(error), fix=_hint(error)
+        ) from None
+    _check(plan, path)
+    return plan
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise PlanError(f"--set {override} is not key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string
+    *path, last = key.split(".")
+    place: Any = data
+    for part in path:
+        place = _step(place, part, key)
+    if isinstance(place, list):
+        place[_index(place, last, key)] = parsed
+    else:
+        place[last] = parsed
+
+
+def _step(place: Any, part: str, key: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, key)]
+    below = place.setdefault(part, {})
+    if not isinstance(below, (dict, list)):
+        raise PlanError(f"--set {key} goes through '{part}'", found=f"its value is {below!r}")
+    return below
+
+
+def _index(place: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise PlanError(f"--set {key}: '{part}' is not a position", found=f"there are {len(place)}")
+    return int(part)
+
+
+def _hint(error: msgspec.ValidationError) -> str:
+    unknown = re.search(r"unknown field `(.+?)`", str(error))
+    if unknown is None:
+        return "See docs/plan.md for every key"
+    tables = (PlanSettings, Source, Edits, Samples, View, Em, Splits, Shards)
+    known = {field for table in tables for field in table.__struct_fields__}
+    near = difflib.get_close_matches(unknown[1], known, n=1)
+    return f"Did you mean '{near[0]}'?" if near else "See docs/plan.md for every key"
+
+
+def _check(plan: PlanSettings, path: Path) -> None:
+    def refuse(what: str, found: str, fix: str) -> None:
+        raise PlanError(f"the plan {path} does not hold: {what}", found=found, fix=fix)
+
+    for name in (*plan.samples.types, *plan.samples.max_rows):
+        if name not in SAMPLE_TYPES:
+            refuse(f"no sample type '{name}'", f"known: {', '.join(SAMPLE_TYPES)}", "")
+    low, high = plan.view.half_extent_nm
+    if low > high:
+        refuse("view.half_extent_nm must rise", f"[{low}, {high}]", "Write [smallest, largest]")
+    if abs(sum(plan.splits.fractions) - 1) > 1e-9:
+        total = sum(plan.splits.fractions)
+        refuse("splits.fractions must add up to 1", f"they add up to {total}", "")
+    names = [source_name(s) for s in plan.sources]
+    if len(set(names)) != len(names):
+        refuse("two sources have one name", str(names), "Give each its own 'volume'")
+    by_volume = plan.splits.rule == "volume"
+    for source, name in zip(plan.sources, names, strict=True):
+        if by_volume != (source.split is not None):
+            options = ", ".join(get_args(Split))
+            refuse(
+                f"source '{name}' {'needs' if by_volume else 'must not have'} a 'split'",
+                f"splits.rule is '{plan.splits.rule}'",
+                f"One of: {options}" if by_volume else "Only the rule 'volume' deals out sources",
+            )
+
+
+def source_name(source: Source) -> str:
+    """Name of one source: the volume's if it has one, else the data set's."""
+    return source.volume or Path(source.dataset).stem

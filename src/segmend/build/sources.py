@@ -1,0 +1,91 @@
+"""The volumes of a plan, opened and checked before anything is computed from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segmend.build.settings import PlanSettings, Source, source_name
+from segmend.catalog.dataset import Dataset
+from segmend.catalog.dataset import open as open_dataset
+from segmend.core.errors import PlanError
+from segmend.core.grid import VoxelGrid
+from segmend.render.site import Layers
+from segmend.volumes.align import common_grid
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """One volume of a plan.
+
+    Attributes:
+        name: Its name within the plan.
+        source: What the plan says.
+        dataset: The data set.
+        layers: What is drawn from.
+        grid: The grid that all layers share.
+    """
+
+    name: str
+    source: Source
+    dataset: Dataset
+    layers: Layers
+    grid: VoxelGrid
+
+    def facts(self) -> dict[str, Any]:
+        """What the plan and the card say about it."""
+        record = self.dataset.record
+        return {
+            "name": self.name,
+            "dataset": record.name,
+            "title": record.title,
+            "version": record.version,
+            "species": record.species,
+            "fingerprint": self.dataset.fingerprint(),
+            "voxel_size_nm": list(self.grid.voxel_size),
+            "offset_nm": list(self.grid.offset),
+            "shape": list(self.grid.shape),
+            "licence": record.licence.name or record.licence.state,
+            "citation": record.citation.strip(),
+            "defects": list(record.defects),
+        }
+
+
+def open_sources(settings: PlanSettings, folder: Path) -> list[OpenedSource]:
+    """Open every volume of a plan.
+
+    Args:
+        settings: The plan.
+        folder: The plan's folder, where its paths start.
+
+    Raises:
+        PlanError: if a data set lacks a layer that the plan needs.
+        SegmendError: whatever opening it raises.
+    """
+    return [_open(source, settings, folder) for source in settings.sources]
+
+
+def _open(source: Source, settings: PlanSettings, folder: Path) -> OpenedSource:
+    record = source.dataset
+    if record.endswith(".toml"):
+        record = str(folder / record)
+    path = folder / source.path if source.path else None
+    dataset = open_dataset(record, path=path, **source.parameters)
+    name = source_name(source)
+    needed = {"automatic", "neurons"}
+    if not needed <= set(dataset.labels):
+        raise PlanError(
+            f"source '{name}' cannot make edits",
+            found=f"its label layers are {sorted(dataset.labels)}",
+            fix="Edits need the layers 'automatic' and 'neurons'",
+        )
+    if settings.edits.source == "synthetic-log" and "edits" not in dataset.record.tables:
+        raise PlanError(
+            f"source '{name}' has no edit log",
+            found=f"edits.source is 'synthetic-log', its tables are {dataset.record.tables}",
+            fix="Use edits.source = 'overlap'",
+        )
+    volumes = {"image": dataset.image, **{n: dataset.labels[n] for n in sorted(needed)}}
+    grid = common_grid(volumes)
+    return OpenedSource(name, source, dataset, Layers(**volumes), grid)

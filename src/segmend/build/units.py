@@ -1,0 +1,144 @@
+"""The unit of work: one shard, made wholly by one worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from segmend.build.ledger import RowFailure, ShardOutcome
+from segmend.core.errors import RenderError
+from segmend.core.sample import SCHEMA_VERSION
+from segmend.render.site import Layers, Views, ViewStyle, render_candidate
+from segmend.samples.candidate import Candidate
+from segmend.samples.metadata import published_metadata
+from segmend.shards.layout import shard_path
+from segmend.shards.rows import RowIdentity, make_row
+from segmend.shards.writer import write_shard
+
+
+@dataclass(frozen=True, slots=True)
+class ShardUnit:
+    """Everything a worker needs to make one shard.
+
+    Attributes:
+        split: Its split.
+        shard_id: Its number within the split.
+        candidates: Its rows, in order.
+        layers: Volumes to draw from, by volume name.
+        style: How to draw.
+        row_group: Rows per Parquet row group.
+    """
+
+    split: str
+    shard_id: int
+    candidates: tuple[Candidate, ...]
+    layers: Mapping[str, Layers]
+    style: ViewStyle
+    row_group: int
+
+
+def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
+    """Draw every row of a shard and publish it.
+
+    Args:
+        unit: The shard.
+        folder: Root of the benchmark.
+
+    Returns:
+        Its commit record, and the rows that failed with the reason why.
+    """
+    failures: list[RowFailure] = []
+    rows = list(_rows(unit, failures))
+    record = None
+    if rows:
+        path = folder / shard_path(unit.split, unit.shard_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = write_shard(path, rows, row_group=unit.row_group)
+    return ShardOutcome(unit.split, unit.shard_id, len(unit.candidates), record, tuple(failures))
+
+
+def _rows(unit: ShardUnit, failures: list[RowFailure]) -> Iterator[dict[str, Any]]:
+    for candidate in unit.candidates:
+        try:
+            views = render_candidate(candidate, unit.layers[candidate.volume], unit.style)
+        except RenderError as error:
+            failures.append(
+                RowFailure(candidate.combined_hash, candidate.kind, error.reason, str(error))
+            )
+            continue
+        yield _row(candidate, views, unit.split)
+
+
+def _row(candidate: Candidate, views: Views, split: str) -> dict[str, Any]:
+    identity = RowIdentity(
+        archive=candidate.archive,
+        sample_hash=candidate.sample_hash,
+        kind=candidate.kind,
+        split=split,
+        species=candidate.species,
+    )
+    metadata = published_metadata(candidate) | views.facts | {"schema_version": SCHEMA_VERSION}
+    return make_row(
+        identity,
+        geometry=views.geometry,
+        em=views.em,
+        split_masks=views.split_masks,
+        metadata=metadata,
+    )
+
+
+def make_shards(
+    units: list[ShardUnit],
+    folder: Path,
+    *,
+    workers: int,
+    done: Callable[[ShardOutcome], None],
+) -> list[ShardOutcome]:
+    """Make all shards, in this process or in several.
+
+    Args:
+        units: The shards.
+        folder: Root of the benchmark.
+        workers: Processes; 1 works in this one. Processes are spawned, never forked.
+        done: Called after each shard, in order of completion.
+
+    Returns:
+        Outcomes in the order of ``units``, the same whatever the number of workers.
+    """
+    work = functools.partial(make_shard, folder=folder)
+    if workers == 1 or len(units) == 1:
+        outcomes = []
+        for unit in units:
+            outcomes.append(work(unit))
+            done(outcomes[-1])
+        return outcomes
+    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn")) as pool:
+        futures = {pool.submit(work, unit): i for i, unit in enumerate(units)}
+        results: dict[int, ShardOutcome] = {}
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                done(results[futures[future]])
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [results[i] for i in range(len(units))]
+
+
+def deal(
+    candidates: Mapping[str, list[Candidate]], template: ShardUnit, rows: int
+) -> list[ShardUnit]:
+    """Cut the rows of each split into shards of at most ``rows``, keeping their order."""
+    return [
+        dataclasses.replace(
+            template, split=split, shard_id=i, candidates=tuple(chosen[start : start + rows])
+        )
+        for split, chosen in candidates.items()
+        for i, start in enumerate(range(0, len(chosen), rows))
+    ]

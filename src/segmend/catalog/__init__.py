@@ -1,0 +1,1 @@
+"""Data sets as records, and one meaning for their labels."""

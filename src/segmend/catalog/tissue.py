@@ -1,0 +1,50 @@
+"""Synthetic tissue on disk: generated once for a spec, then opened like any other data set."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from segmend.core.errors import BadInputError
+from segmend.core.settings import settings
+from segmend.synthetic.spec import TissueSpec
+
+
+def cached_tissue(parameters: dict[str, Any]) -> Path:
+    """The HDF5 file of synthetic tissue, generated if it is not in the cache.
+
+    Args:
+        parameters: Fields of `TissueSpec`.
+
+    Raises:
+        BadInputError: if a field does not exist or the spec does not hold.
+    """
+    known = tuple(TissueSpec.__dataclass_fields__)
+    unknown = sorted(set(parameters) - set(known))
+    if unknown or "seed" not in parameters:
+        raise BadInputError(
+            f"synthetic tissue cannot be made from {sorted(parameters)}",
+            found=f"unknown: {unknown}" if unknown else "there is no seed",
+            fix=f"Parameters: {', '.join(known)}; seed is required",
+        )
+    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
+    spec = TissueSpec(**frozen)
+    file = settings().cache_dir / "synthetic" / f"{_key(spec)}.h5"
+    if not file.exists():
+        from segmend.synthetic.write import write_tissue
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_tissue(spec, file)
+    return file
+
+
+def _key(spec: TissueSpec) -> str:
+    """Spec and generator: a changed generator must never answer with the tissue of the old one."""
+    digest = hashlib.sha256(repr(spec).encode())
+    for folder in ("segmend.synthetic", "segmend.core"):
+        for source in sorted(resources.files(folder).iterdir(), key=lambda f: f.name):
+            if source.name.endswith(".py"):
+                digest.update(source.read_bytes())
+    return digest.hexdigest()[:20]

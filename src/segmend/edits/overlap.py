@@ -1,0 +1,176 @@
+"""Edits from the overlap of an automatic segmentation with the true neurons.
+
+The definitions are those of the design, section 3, "Edits from ground truth". Every touching pair
+of segments is a merge or counted under a reason, and so is every segment with several neurons a
+split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.core.errors import BadInputError
+from segmend.core.grid import VoxelGrid
+from segmend.core.ids import Ids, as_ids
+from segmend.edits.operation import EditOp, EditSet, Identity, edit_set, operation_hash
+from segmend.edits.overlap_table import Overlap, overlap_of, overlap_table
+from segmend.segments.boxes import segment_boxes
+from segmend.segments.contacts import Contact, Contacts, find_contacts
+
+SOURCE = "ground-truth overlap"
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRules:
+    """What counts as an edit; the defaults are those of the design, section 3.
+
+    Attributes:
+        min_segment_voxels: Smallest segment that takes part in a merge or a control.
+        min_purity: Smallest share of the dominant neuron in such a segment.
+        min_contact_faces: Smallest contact of a pair, voxel faces.
+        min_side_voxels: Smallest side of a split, voxels.
+
+    Raises:
+        BadInputError: for a count below 1 or a purity that is not above 0.5 and at most 1.
+    """
+
+    min_segment_voxels: int = 500
+    min_purity: float = 0.8
+    min_contact_faces: int = 20
+    min_side_voxels: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("min_segment_voxels", "min_contact_faces", "min_side_voxels"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"'{name}' must be at least 1, got {getattr(self, name)}")
+        if not 0.5 < self.min_purity <= 1:
+            raise BadInputError(
+                f"'min_purity' must be above 0.5 and at most 1, got {self.min_purity}",
+                fix="At 0.5 or below, a segment could belong to two neurons",
+            )
+
+    def segment_fault(self, overlap: Overlap) -> str | None:
+        """Why a segment cannot take part in a merge or a control, or None if it can."""
+        if overlap.voxels < self.min_segment_voxels:
+            return f"segment below {self.min_segment_voxels} voxels"
+        if overlap.dominant == 0:
+            return "segment without ground truth"
+        if overlap.purity < self.min_purity:
+            return f"segment below {self.min_purity:.0%} pure"
+        return None
+
+    def pair_fault(self, a: Overlap, b: Overlap) -> str | None:
+        """Why a pair of segments cannot be asked about, or None if it can."""
+        return self.segment_fault(a) or self.segment_fault(b)
+
+    def contact_fault(self, contact: Contact) -> str | None:
+        """Why two segments do not touch enough to be asked about, or None if they do."""
+        if contact.faces < self.min_contact_faces:
+            return f"contact below {self.min_contact_faces} faces"
+        return None
+
+
+def overlap_edits(
+    automatic: Ids,
+    neurons: Ids,
+    contacts: Contacts,
+    grid: VoxelGrid,
+    *,
+    rules: OverlapRules,
+    identity: Identity,
+) -> EditSet:
+    """Derive what to merge and what to split from the true neurons.
+
+    Args:
+        automatic: uint64 ``(z, y, x)``, the segmentation to correct; 0 is no segment.
+        neurons: uint64 ``(z, y, x)``, ground truth; 0 is none.
+        contacts: Contacts of ``automatic``.
+        grid: The grid of both.
+        rules: Thresholds.
+        identity: Data set, version and volume of ``automatic``.
+
+    Returns:
+        Merges, then splits, each sorted by segment ids. Excluded reasons start with ``merge:`` (one
+        count per touching pair) or ``split:`` (one per segment with several neurons).
+
+    Raises:
+        BadInputError: if an array is not 3-D uint64.
+        GridMismatchError: if an array does not fit the grid.
+        SegmentNotFoundError: if the contacts are of another segmentation.
+    """
+    table = overlap_table(automatic, neurons, grid)
+    merges = [_merge(contact, table, rules, identity) for contact in contacts]
+    boxes = segment_boxes(automatic)
+    splits = []
+    for overlap in (o for o in table.values() if len(o.neurons) > 1):
+        box = boxes[overlap.segment]
+        mask = automatic[box.slices] == overlap.segment
+        sides = [neuron for neuron, _ in overlap.sides(rules.min_side_voxels)]
+        contact = side_contact(mask, neurons[box.slices], grid.crop(box), sides=sides)
+        splits.append(_split(overlap, contact, rules, identity))
+    return edit_set([*merges, *splits])
+
+
+def side_contact(
+    mask: NDArray[np.bool_], neurons: Ids, grid: VoxelGrid, *, sides: Iterable[int]
+) -> Contact | None:
+    """The largest contact between the parts of one segment that belong to different neurons.
+
+    Args:
+        mask: bool ``(z, y, x)``, the segment.
+        neurons: uint64 ``(z, y, x)``, ground truth.
+        grid: The grid of both.
+        sides: The neurons to look at.
+
+    Returns:
+        The pair of them with most faces (among equals the smaller ids), None if no two touch.
+    """
+    inside = np.where(mask & np.isin(neurons, as_ids(sides)), neurons, np.uint64(0))
+    return max(find_contacts(inside, grid), key=lambda contact: contact.faces, default=None)
+
+
+def _merge(
+    contact: Contact, table: dict[int, Overlap], rules: OverlapRules, identity: Identity
+) -> EditOp | str:
+    a, b = overlap_of(table, contact.a), overlap_of(table, contact.b)
+    fault = rules.contact_fault(contact) or rules.pair_fault(a, b)
+    if fault is None and a.dominant != b.dominant:
+        fault = "different neurons"
+    if fault is not None:
+        return f"merge: {fault}"
+    return EditOp(
+        operation_id=operation_hash(**asdict(identity), kind="merge", ids=(a.segment, b.segment)),
+        kind="merge",
+        before_ids=(a.segment, b.segment),
+        after_ids=(a.dominant,),
+        point_nm=contact.point_nm,
+        cluster_id=a.dominant,
+        **asdict(identity),
+        source=SOURCE,
+        facts={"contact_faces": contact.faces},
+    )
+
+
+def _split(
+    overlap: Overlap, contact: Contact | None, rules: OverlapRules, identity: Identity
+) -> EditOp | str:
+    sides = overlap.sides(rules.min_side_voxels)
+    if len(sides) < 2:
+        return f"split: second side below {rules.min_side_voxels} voxels"
+    if contact is None:
+        return "split: sides do not touch"
+    return EditOp(
+        operation_id=operation_hash(**asdict(identity), kind="split", ids=(overlap.segment,)),
+        kind="split",
+        before_ids=(overlap.segment,),
+        after_ids=tuple(sorted(neuron for neuron, _ in sides)),
+        point_nm=contact.point_nm,
+        cluster_id=overlap.dominant,
+        **asdict(identity),
+        source=SOURCE,
+        facts={"contact_faces": contact.faces},
+    )

@@ -1,0 +1,1 @@
+"""Cameras, z-buffer rasteriser, named channels, EM slices, split masks."""

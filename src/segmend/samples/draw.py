@@ -1,0 +1,57 @@
+"""All candidates of a volume."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from segmend.core.sample import sample_type
+from segmend.samples.candidate import Candidate, CandidateSet
+from segmend.samples.context import SampleContext
+from segmend.samples.types import (
+    adjacent_control,
+    junction_control,
+    merge_edit,
+    split_edit,
+    synapse_control,
+)
+
+SOURCES: dict[str, Callable[[SampleContext], CandidateSet]] = {
+    module.KIND: module.candidates
+    for module in (merge_edit, split_edit, adjacent_control, junction_control, synapse_control)
+}
+"""Where the candidates of each sample type come from."""
+
+
+def draw_candidates(
+    context: SampleContext, kinds: Iterable[str] = tuple(SOURCES)
+) -> CandidateSet:
+    """Draw all candidates of a volume.
+
+    Args:
+        context: The volume with its edits, synapses and rules.
+        kinds: Names of the sample types to draw; by default all five.
+
+    Returns:
+        The candidates, sorted by primary key, and everything left out by sample type and reason.
+
+    Raises:
+        UnknownNameError: if there is no such sample type.
+        BadInputError: if two candidates share a primary key.
+    """
+    drawn = [SOURCES[sample_type(kind).name](context) for kind in kinds]
+    return join(drawn)
+
+
+def join(sets: Iterable[CandidateSet]) -> CandidateSet:
+    """Put the candidates of several sample types or volumes together.
+
+    Raises:
+        BadInputError: if two candidates share a primary key.
+    """
+    candidates: list[Candidate] = []
+    excluded: Counter[str] = Counter()
+    for each in sets:
+        candidates.extend(each.candidates)
+        excluded.update(each.excluded)
+    return CandidateSet(tuple(candidates), excluded)

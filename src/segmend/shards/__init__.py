@@ -1,0 +1,1 @@
+"""The Parquet layout on disk: schema, codecs, atomic writer, indexed reader, card, checks."""

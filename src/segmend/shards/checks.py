@@ -1,0 +1,185 @@
+"""What must hold within one row: used before a row is written and when a shard is verified.
+
+Every function returns the problems it found as short sentences, none meaning that all is well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.core.errors import SegmendError
+from segmend.core.sample import (
+    EM_COLUMNS,
+    GEOMETRY_SHAPE,
+    ROW_SCHEMA,
+    SAMPLE_TYPES,
+    SPLIT_MASK_A,
+    SPLIT_MASK_B,
+    SPLIT_MASK_BACKGROUND,
+    SPLIT_MASK_COLUMNS,
+    SPLITS,
+    SampleType,
+    channel,
+    combined_hash,
+    em_channel,
+)
+
+IMAGE_COLUMNS = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
+"""Columns that hold pixels, the ones ``present_slots`` counts."""
+
+LABEL_COLUMNS = ("false_split_correction_label", "false_merge_identification_label")
+
+# Bit patterns of float16: comparing them is several times faster than comparing halfs.
+_ONE = np.uint16(0x3C00)
+_MAGNITUDE = np.uint16(0x7FFF)
+_EXPONENT = np.uint16(0x7C00)
+
+
+def derived_columns(
+    kind: SampleType, *, has_em: bool, has_after_mask: bool, present: tuple[str, ...]
+) -> dict[str, Any]:
+    """The columns of a row that follow from its sample type and from what it holds.
+
+    Args:
+        kind: Sample type.
+        has_em: Whether it holds any EM slice.
+        has_after_mask: Whether it holds split masks.
+        present: Image columns that are not null.
+    """
+    return {
+        "sample_type": kind.name,
+        "same_neuron": kind.same_neuron,
+        "task_routing": list(kind.tasks(has_after_mask=has_after_mask)),
+        **{
+            column: kind.label if column == f"{kind.label_task}_label" else None
+            for column in LABEL_COLUMNS
+        },
+        "has_em": has_em,
+        "has_after_mask": has_after_mask,
+        "present_slots": sorted(present),
+    }
+
+
+def column_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> list[str]:
+    """Problems of all columns but the pixels.
+
+    Args:
+        row: All columns of one row except, possibly, those that hold pixels.
+        present: Image columns of the row that are not null.
+    """
+    kind = SAMPLE_TYPES.get(row["sample_type"])
+    if kind is None:
+        return [f"sample_type is {row['sample_type']!r}"]
+    problems = _nullability_problems(row, present)
+    if problems:
+        return problems
+    masks = [c for c in SPLIT_MASK_COLUMNS if c in present]
+    if masks and (kind.name != "split_edit" or len(masks) != len(SPLIT_MASK_COLUMNS)):
+        problems.append(f"a {kind.name} row holds {', '.join(masks)}")
+    expected = derived_columns(
+        kind,
+        has_em=any(c in present for c in EM_COLUMNS),
+        has_after_mask=bool(masks),
+        present=present,
+    )
+    for column, value in expected.items():
+        if row[column] != value:
+            problems.append(f"{column} is {row[column]!r}, a {kind.name} row must have {value!r}")
+    return problems + _identity_problems(row)
+
+
+def _nullability_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> list[str]:
+    problems = []
+    for field in ROW_SCHEMA:
+        null = field.name not in present if field.shape else row[field.name] is None
+        if null and not field.nullable:
+            problems.append(f"{field.name} is null")
+    return problems
+
+
+def _identity_problems(row: Mapping[str, Any]) -> list[str]:
+    problems = []
+    try:
+        expected = combined_hash(row["source_archive"], row["source_archive_sample_hash"])
+    except SegmendError as error:
+        return [str(error)]
+    if row["combined_sample_hash"] != expected:
+        problems.append(
+            f"combined_sample_hash is {row['combined_sample_hash']}, "
+            f"md5 of archive|sample hash is {expected}"
+        )
+    if row["split"] not in SPLITS:
+        problems.append(f"split is {row['split']!r}")
+    try:
+        if not isinstance(json.loads(row["metadata"]), dict):
+            problems.append("metadata is no JSON object")
+    except ValueError as error:
+        problems.append(f"metadata is no JSON: {error}")
+    return problems
+
+
+def pixel_problems(
+    kind: SampleType,
+    *,
+    geometry: NDArray[np.float16],
+    em: Mapping[str, NDArray[np.uint8]],
+    split_masks: Mapping[str, NDArray[np.uint8]],
+) -> list[str]:
+    """Problems of the decoded pixels.
+
+    Args:
+        kind: Sample type of the row.
+        geometry: float16, `GEOMETRY_SHAPE`.
+        em: EM slices by any name, uint8, ``(rows, columns, 3)``.
+        split_masks: Split masks by any name, uint8, ``(rows, columns)``.
+    """
+    problems = geometry_problems(geometry, dual=kind.dual)
+    mask_a, mask_b = em_channel("mask_a"), em_channel("mask_b")
+    for name, image in em.items():
+        masks = image[..., [mask_a, mask_b]]
+        if not ((masks == 0) | (masks == 255)).all():
+            problems.append(f"{name}: a mask holds values other than 0 and 255")
+        elif kind.name == "junction_control" and image[..., mask_b].any():
+            problems.append(f"{name}: mask B of a junction_control row is not empty")
+    allowed = (SPLIT_MASK_A, SPLIT_MASK_B, SPLIT_MASK_BACKGROUND)
+    for name, mask in split_masks.items():
+        if not np.isin(mask, allowed).all():
+            problems.append(f"{name}: values other than {allowed}")
+    return problems
+
+
+def geometry_problems(geometry: NDArray[np.float16], *, dual: bool) -> list[str]:
+    """Problems of a geometry array.
+
+    Args:
+        geometry: float16, `GEOMETRY_SHAPE`.
+        dual: Whether two segments are drawn; with one, mask B must be empty.
+    """
+    if geometry.shape != GEOMETRY_SHAPE or geometry.dtype != np.float16:
+        return [f"geometry is {geometry.dtype} {geometry.shape}"]
+    bits = np.ascontiguousarray(geometry).view(np.uint16)
+    if ((bits & _EXPONENT) == _EXPONENT).any():
+        return ["geometry holds NaN or infinity"]
+    silhouette, mask_a, mask_b = (
+        bits[:, channel(name)] for name in ("silhouette", "mask_a", "mask_b")
+    )
+    for name, plane in (("silhouette", silhouette), ("mask_a", mask_a), ("mask_b", mask_b)):
+        if not ((plane == 0) | (plane == _ONE)).all():
+            return [f"geometry: {name} holds values other than 0 and 1"]
+    problems = []
+    if not np.array_equal(silhouette, mask_a | mask_b):
+        problems.append("geometry: the silhouette is not the union of masks A and B")
+    if not dual and mask_b.any():
+        problems.append("geometry: mask B of a single-segment row is not empty")
+    # depth and normals: at most 1 in magnitude, and 0 where nothing is drawn
+    drawn = bits[:, channel("depth") : channel("normal_z") + 1] & _MAGNITUDE
+    if (drawn > _ONE).any() or (bits[:, channel("depth")] & ~_MAGNITUDE).any():
+        problems.append("geometry: depth outside [0, 1] or a normal outside [-1, 1]")
+    if (drawn * (silhouette == 0)[:, None]).any():
+        problems.append("geometry: the background is not 0")
+    return problems

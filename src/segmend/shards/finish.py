@@ -1,0 +1,138 @@
+"""Everything in a benchmark folder that derives from its committed shards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segmend.core.errors import NoSamplesError, ReadFailedError, VerificationError
+from segmend.core.random import keyed_unit
+from segmend.core.sample import SAMPLE_TYPES, SPLITS
+from segmend.shards.card import CardFacts, write_card
+from segmend.shards.layout import (
+    DEMO,
+    SHARDS_CSV,
+    ShardRecord,
+    in_order,
+    sidecar_path,
+    write_shards_csv,
+)
+from segmend.shards.rows import Row
+from segmend.shards.sidecar import shard_sidecar
+from segmend.shards.writer import write_rows
+from segmend.store.atomic import atomic_file, sha256_file
+
+DEMO_ROWS = 4
+"""Rows per sample type in ``demo.parquet``, as published (reference 1.9)."""
+
+
+def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts) -> None:
+    """Write sidecars, ``demo.parquet``, README.md and, last, ``shards.csv``.
+
+    A folder with a ``shards.csv`` is a finished benchmark. An old one is removed first, so that
+    a kill in between leaves a folder that says it is unfinished; calling again completes it.
+
+    Args:
+        folder: The benchmark, with all shards in place.
+        records: What `write_shard` returned for each of them, in any order.
+        facts: What the card says beyond the shards.
+
+    Raises:
+        NoSamplesError: if there are no shards.
+        VerificationError: if a shard is not the one of its record, or a key occurs twice.
+    """
+    folder = Path(folder)
+    if not records:
+        raise NoSamplesError(f"{folder} has no shards to finish")
+    (folder / SHARDS_CSV).unlink(missing_ok=True)
+    (folder / sidecar_path("train")).parent.mkdir(exist_ok=True)
+    ordered = in_order(records)
+    sidecars = {split: _split_sidecar(folder, ordered, split) for split in SPLITS}
+    filled = {split: table for split, table in sidecars.items() if table is not None}
+    everything = pa.concat_tables(filled.values())
+    _check_unique(everything)
+    for split in SPLITS:
+        path = folder / sidecar_path(split)
+        if split in filled:
+            with atomic_file(path) as temporary:
+                pq.write_table(filled[split], temporary, write_page_checksum=True)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier build that had the split
+    with atomic_file(folder / DEMO) as temporary:
+        write_rows(temporary, demo_rows(folder, everything))
+    write_card(folder, facts, count_rows(everything))
+    write_shards_csv(folder, ordered)
+
+
+def count_rows(sidecar: pa.Table) -> Counter[tuple[str, str]]:
+    """Rows by (sample type, split)."""
+    kinds, splits = (sidecar.column(c).to_pylist() for c in ("sample_type", "split"))
+    return Counter(zip(kinds, splits, strict=True))
+
+
+def demo_keys(sidecar: pa.Table) -> list[str]:
+    """Primary keys of the rows in ``demo.parquet``: up to `DEMO_ROWS` of each sample type.
+
+    They are chosen by a hash of their own key, so that they are the same in every process and
+    adding rows rarely changes them.
+    """
+    keys, kinds = (sidecar.column(c).to_pylist() for c in ("combined_sample_hash", "sample_type"))
+    chosen = []
+    for kind in SAMPLE_TYPES:
+        of_kind = [key for key, k in zip(keys, kinds, strict=True) if k == kind]
+        chosen += sorted(of_kind, key=lambda key: (keyed_unit("demo", key), key))[:DEMO_ROWS]
+    return chosen
+
+
+def demo_rows(folder: Path, sidecar: pa.Table) -> Iterator[Row]:
+    """The rows of ``demo.parquet``, as stored in their shards."""
+    places = {
+        key: (shard, group, row)
+        for key, shard, group, row in zip(
+            *(
+                sidecar.column(c).to_pylist()
+                for c in ("combined_sample_hash", "shard", "row_group", "row")
+            ),
+            strict=True,
+        )
+    }
+    for key in demo_keys(sidecar):
+        shard, group, row = places[key]
+        with pq.ParquetFile(folder / shard, page_checksum_verification=True) as file:
+            yield file.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0]
+
+
+def _split_sidecar(folder: Path, records: Sequence[ShardRecord], split: str) -> pa.Table | None:
+    tables = []
+    for record in records:
+        if record.split == split:
+            _check_committed(folder, record)
+            tables.append(shard_sidecar(folder, record.path))
+    return pa.concat_tables(tables).combine_chunks() if tables else None
+
+
+def _check_committed(folder: Path, record: ShardRecord) -> None:
+    path = folder / record.path
+    try:
+        digest = sha256_file(path)
+    except OSError as error:
+        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
+    if digest != record.sha256:
+        raise VerificationError(
+            f"{path} is not the shard that was committed",
+            found=f"its sha256 is {digest}, the record says {record.sha256}",
+            fix="Write the shard again",
+        )
+
+
+def _check_unique(sidecar: pa.Table) -> None:
+    counts = Counter(sidecar.column("combined_sample_hash").to_pylist())
+    twice = [key for key, n in counts.items() if n > 1]
+    if twice:
+        raise VerificationError(
+            f"{len(twice)} primary keys occur more than once", found=", ".join(twice[:3])
+        )

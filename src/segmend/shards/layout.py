@@ -1,0 +1,144 @@
+"""Where everything lies in a benchmark folder.
+
+    README.md  shards.csv  demo.parquet
+    train/train-00000.parquet ...   val/ ...   test/ ...
+    metadata/train.parquet  metadata/val.parquet  metadata/test.parquet
+
+Names follow the card of ConnectomeBench2 v2.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import get_args
+
+from segmend.core.errors import BadInputError, ReadFailedError
+from segmend.core.sample import SPLIT_FOLDERS, SPLITS, Split
+from segmend.store.atomic import atomic_file
+
+SHARDS_CSV = "shards.csv"
+CARD = "README.md"
+DEMO = "demo.parquet"
+
+_SHARD_PATH = re.compile(r"(?P<folder>[a-z]+)/(?P=folder)-(?P<id>\d{5,})\.parquet")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One committed shard: a line of ``shards.csv``.
+
+    Attributes:
+        path: Path below the benchmark folder, with forward slashes.
+        split: ``train``, ``validation`` or ``test``.
+        shard_id: Number within the split.
+        n_samples: Rows.
+        size_bytes: Size of the file.
+        sha256: Digest of the file, 64 hex digits.
+    """
+
+    path: str
+    split: Split
+    shard_id: int
+    n_samples: int
+    size_bytes: int
+    sha256: str
+
+
+_COLUMNS = tuple(f.name for f in fields(ShardRecord))
+
+
+def shard_path(split: Split, shard_id: int) -> str:
+    """Path of a shard below the benchmark folder: ``train/train-00000.parquet``."""
+    if split not in SPLITS or shard_id < 0:
+        raise BadInputError(f"there is no shard {shard_id} of split '{split}'")
+    folder = SPLIT_FOLDERS[split]
+    return f"{folder}/{folder}-{shard_id:05d}.parquet"
+
+
+def shard_of(path: str | Path) -> tuple[Split, int]:
+    """Split and number of a shard, from the last two parts of its path.
+
+    Raises:
+        BadInputError: if the path is not one that `shard_path` makes.
+    """
+    name = "/".join(Path(path).parts[-2:])
+    match = _SHARD_PATH.fullmatch(name)
+    for split in get_args(Split):
+        if match and match["folder"] == SPLIT_FOLDERS[split]:
+            shard_id = int(match["id"])
+            if shard_path(split, shard_id) == name:
+                return split, shard_id
+    raise BadInputError(
+        f"'{name}' is not the path of a shard", fix=f"Shards are named {shard_path('train', 0)}"
+    )
+
+
+def sidecar_path(split: Split) -> str:
+    """Path of a split's sidecar below the benchmark folder."""
+    return f"metadata/{SPLIT_FOLDERS[split]}.parquet"
+
+
+def write_shards_csv(folder: Path, records: Iterable[ShardRecord]) -> None:
+    """Write ``shards.csv``, ordered by split and number."""
+    with (
+        atomic_file(folder / SHARDS_CSV) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(astuple(record) for record in in_order(records))
+
+
+def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
+    """Records by split (train, validation, test) and number."""
+    return sorted(records, key=lambda r: (SPLITS.index(r.split), r.shard_id))
+
+
+def read_shards_csv(folder: Path) -> tuple[ShardRecord, ...]:
+    """Read ``shards.csv``.
+
+    Raises:
+        ReadFailedError: if it is missing or a line cannot be right, naming the line.
+    """
+    path = folder / SHARDS_CSV
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
+    if not rows or tuple(rows[0]) != _COLUMNS:
+        raise ReadFailedError(
+            f"{path} has other columns", found=str(rows[:1]), fix=f"Expected {', '.join(_COLUMNS)}"
+        )
+    records = tuple(_record(row, f"{path} line {i}") for i, row in enumerate(rows[1:], 2))
+    if len({r.path for r in records}) != len(records):
+        raise ReadFailedError(f"{path} lists a shard twice")
+    return records
+
+
+def _record(row: list[str], where: str) -> ShardRecord:
+    try:
+        path, split, shard_id, n_samples, size_bytes, sha256 = row
+        record = ShardRecord(
+            path, _split(split), int(shard_id), int(n_samples), int(size_bytes), sha256
+        )
+        wanted = shard_path(record.split, record.shard_id)
+    except ValueError as error:
+        raise ReadFailedError(f"{where} cannot be right", found=str(error)) from error
+    # The path is rebuilt rather than trusted: it must not lead out of the folder.
+    if path != wanted or record.n_samples < 1 or not _SHA256.fullmatch(sha256):
+        raise ReadFailedError(f"{where} cannot be right", found=",".join(row))
+    return record
+
+
+def _split(name: str) -> Split:
+    for split in get_args(Split):
+        if name == split:
+            known: Split = split
+            return known
+    raise ValueError(f"there is no split {name!r}")

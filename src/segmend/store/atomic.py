@@ -1,0 +1,66 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segmend.core.errors import OutputError
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that becomes ``path`` if the block succeeds.
+
+    The content is flushed to the disk before the rename and the folder after it, so that neither a
+    kill nor a power cut leaves a half-written file under the final name. On any error, including
+    `KeyboardInterrupt`, the temporary file is removed and ``path`` stays as it was.
+
+    Args:
+        path: The file to write; its folder must exist.
+
+    Yields:
+        The path to write to, in the same folder; its name starts with a dot.
+
+    Raises:
+        OutputError: if the folder does not exist, nothing was written, or the rename fails.
+    """
+    final = Path(path)
+    if not final.parent.is_dir():
+        raise OutputError(
+            f"cannot write {final}", found="its folder does not exist", fix="Create the folder"
+        )
+    # Two processes that make the same file must not share a temporary one.
+    temporary = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _publish(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    try:
+        _flush(temporary, os.O_RDONLY)
+        temporary.replace(final)
+        _flush(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise OutputError(f"cannot write {final}", found=str(error)) from error
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_file(path: str | Path) -> str:
+    """The sha256 of a file's content, 64 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

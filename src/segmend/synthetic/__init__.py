@@ -1,0 +1,1 @@
+"""Synthetic tissue: EM, neurons, organelles, synapses, and an automatic segmentation of them."""

@@ -1,0 +1,1 @@
+"""What a model may see and must predict."""

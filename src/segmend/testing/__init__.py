@@ -1,0 +1,1 @@
+"""Contract suites, shipped for authors of plug-ins."""
