@@ -80,8 +80,13 @@ class Counter:
 
     def advance(self, by: int) -> None:
         """Count ``by`` more."""
-        before, self.count = self.count, self.count + by
+        self.update(self.count + by, self.total)
+
+    def update(self, count: int, total: int) -> None:
+        """Set the count, and the total where it was not known before."""
+        before = self.count if total == self.total else 0
+        self.count, self.total = count, total
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=self.count)
-        elif self.total and self.count * 10 // self.total > before * 10 // self.total:
-            self.progress.say(f"  {self.count} of {self.total}")
+            self.bar.update(self.bar.task_ids[0], completed=count, total=total)
+        elif total and count * 10 // total > before * 10 // total:
+            self.progress.say(f"  {count} of {total}")

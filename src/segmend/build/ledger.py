@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from segmend.shards.layout import ShardRecord
+from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
 
 LEDGER_FILE = "ledger.jsonl"
+PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +100,35 @@ def _outcome(data: dict[str, Any]) -> ShardOutcome:
     record = data.pop("record")
     failures = tuple(RowFailure(**failure) for failure in data.pop("failures"))
     return ShardOutcome(record=ShardRecord(**record) if record else None, failures=failures, **data)
+
+
+def ledger_problems(folder: Path) -> list[str]:
+    """Whether a benchmark holds exactly what was planned, row by row.
+
+    Args:
+        folder: The benchmark.
+
+    Returns:
+        One sentence per disagreement; nothing for a folder without plan and ledger, which then
+        claims nothing.
+    """
+    if not (folder / LEDGER_FILE).exists() and not (folder / PLAN_FILE).exists():
+        return []
+    try:
+        plan_hash, outcomes = read_ledger(folder)
+        plan = json.loads((folder / PLAN_FILE).read_text())
+        planned = [row for shard in plan["shards"] for row in shard["rows"]]
+        same_plan = plan["content_hash"] == plan_hash
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return [f"plan and ledger cannot be read: {type(error).__name__}: {error}"]
+    failed = [f.combined_hash for o in outcomes for f in o.failures]
+    committed = Benchmark.open(folder).sidecar().column("combined_sample_hash").to_pylist()
+    problems = [] if same_plan else ["the ledger belongs to another plan"]
+    explained = Counter(committed) + Counter(failed)
+    for what, rows in (
+        ("planned rows are neither committed nor failed", Counter(planned) - explained),
+        ("rows were never planned", explained - Counter(planned)),
+    ):
+        if rows:
+            problems.append(f"{rows.total()} {what}, for example {next(iter(rows))}")
+    return problems

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmend.build.ledger import Closure, ShardOutcome, closure, write_ledger
-from segmend.build.plan import PLAN_FILE, Plan
+from segmend.build.card import card_facts
+from segmend.build.ledger import PLAN_FILE, Closure, ShardOutcome, closure, write_ledger
+from segmend.build.plan import Plan
 from segmend.build.units import make_shards
 from segmend.core.errors import IncompleteBuildError, NoSamplesError, OutputError
 from segmend.core.sample import SPLITS
-from segmend.shards.card import CardFacts, finish
+from segmend.shards.finish import finish
 from segmend.store.atomic import atomic_file
 
 
@@ -76,19 +77,6 @@ def _check(account: Closure, outcomes: list[ShardOutcome]) -> None:
             raise NoSamplesError(
                 f"every row of the split '{split}' failed", found=str(dict(account.failed))
             )
-
-
-def card_facts(plan: Plan, account: Closure) -> CardFacts:
-    """What the card says about a build, beyond what its shards say."""
-    return CardFacts(
-        name=plan.settings.name,
-        plan_hash=plan.content_hash,
-        sources=plan.sources,
-        accepted_leaks=plan.settings.splits.accepted_leaks,
-        split_rule=plan.settings.splits.rule,
-        excluded=dict(plan.excluded),
-        failed=dict(account.failed),
-    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -16,10 +16,12 @@ from segmend.build.settings import PlanSettings
 from segmend.build.sources import OpenedSource, open_sources
 from segmend.build.units import ShardUnit, deal
 from segmend.core.errors import NoSamplesError, PlanError
+from segmend.core.ids import Ids
 from segmend.core.random import keyed_digest
-from segmend.core.sample import SPLITS
-from segmend.edits.operation import EditSet, VolumeIdentity
+from segmend.core.sample import IMAGE_SIZE, Split
+from segmend.edits.operation import EditSet, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
+from segmend.edits.overlap_table import overlap_table
 from segmend.edits.synthetic_log import synthetic_log_edits
 from segmend.render.site import ViewStyle
 from segmend.samples.candidate import Candidate
@@ -28,8 +30,6 @@ from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.draw import draw_candidates
 from segmend.samples.splits import SplitRule, assign_splits, open_leaks
 from segmend.segments.contacts import Contacts, find_contacts
-
-PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +87,22 @@ def make_plan(
         NoSamplesError: if there are no edits, or a split would have no rows.
         SegmendError: whatever opening a volume raises.
     """
-    _check_leaks(settings)
     say("opening volumes")
     opened = open_sources(settings, folder)
+    for one in opened:  # before the minutes, not after
+        _check_leaks(_split_rule(one, settings), settings)
     excluded: Counter[str] = Counter()
     candidates: list[Candidate] = []
     for one in opened:
         say(f"finding edits and controls in {one.name}")
         candidates += _candidates(one, settings, excluded)
-    candidates = _capped(candidates, settings, excluded)
-    splits = _splits(candidates, opened, settings, excluded)
-    ordered = _ordered(candidates, splits, settings)
+    capped = cap(candidates, settings.samples.max_rows, seed=settings.seed)
+    _count(excluded, "cap", capped.excluded)
+    splits = _splits(capped.candidates, opened, settings, excluded)
+    ordered = _ordered(capped.candidates, splits, settings)
     _check_splits(ordered, excluded)
     template = ShardUnit(
-        split="",
+        split="train",
         shard_id=0,
         candidates=(),
         layers={one.name: one.layers for one in opened},
@@ -112,15 +114,15 @@ def make_plan(
     return Plan(settings, sources, tuple(units), excluded, _hash(settings, sources, units))
 
 
-def _check_leaks(settings: PlanSettings) -> None:
-    rule = settings.splits.rule
-    missing = set(open_leaks(rule)) - set(settings.splits.accepted_leaks)
+def _check_leaks(rule: SplitRule, settings: PlanSettings) -> None:
+    accepted = settings.splits.accepted_leaks
+    missing = set(open_leaks(rule)) - set(accepted)
     if missing:
         raise PlanError(
-            f"the split rule '{rule}' leaves leaks open that the plan does not accept",
-            found=f"open: {sorted(missing)}; accepted: {list(settings.splits.accepted_leaks)}",
+            f"the split rule '{rule.kind}' leaves leaks open that the plan does not accept",
+            found=f"open: {sorted(missing)}; accepted: {sorted(accepted) or 'none'}",
             fix="Use 'cubes-guarded' or 'volume', or add them to splits.accepted_leaks; they are "
-            "printed beside every score",
+            "then printed beside every score",
         )
 
 
@@ -130,9 +132,42 @@ def _candidates(
     automatic, neurons = one.dataset.segments("automatic"), one.dataset.segments("neurons")
     contacts = find_contacts(automatic, one.grid)
     record = one.dataset.record
-    identity = VolumeIdentity(record.name, record.version, one.name, record.species)
     rules = _sample_rules(settings)
-    edits = _edits(one, settings, identity, automatic, neurons, contacts, rules.overlap)
+    context = SampleContext(
+        dataset=record.name,
+        version=record.version,
+        volume=one.name,
+        species=record.species,
+        grid=one.grid,
+        automatic=automatic,
+        neurons=neurons,
+        contacts=contacts,
+        edits=_edits(one, settings, automatic, neurons, contacts),
+        synapses=one.dataset.synapses,
+        rules=rules,
+        seed=settings.seed,
+    )
+    drawn = draw_candidates(context, settings.samples.types)
+    _count(excluded, "edits", context.edits.excluded)
+    _count(excluded, "samples", drawn.excluded)
+    return drawn.candidates
+
+
+def _edits(
+    one: OpenedSource, settings: PlanSettings, automatic: Ids, neurons: Ids, contacts: Contacts
+) -> EditSet:
+    record = one.dataset.record
+    identity = Identity(record.name, record.version, one.name)
+    rules = _size_rules(settings)
+    if settings.edits.source == "overlap":
+        edits = overlap_edits(
+            automatic, neurons, contacts, one.grid, rules=rules, identity=identity
+        )
+    else:
+        table = overlap_table(automatic, neurons, one.grid)
+        edits = synthetic_log_edits(
+            one.dataset.edits, table, contacts, rules=rules, identity=identity
+        )
     if not edits.ops:
         reasons = ", ".join(f"{n} x {reason}" for reason, n in edits.excluded.most_common(5))
         raise NoSamplesError(
@@ -140,93 +175,63 @@ def _candidates(
             found=f"left out: {reasons or 'nothing: the two segmentations agree'}",
             fix="Check that 'automatic' and 'neurons' belong together, or relax [edits]",
         )
-    context = SampleContext(
-        identity=identity,
-        grid=one.grid,
-        automatic=automatic,
-        neurons=neurons,
-        contacts=contacts,
-        edits=edits,
-        synapses=one.dataset.synapses,
-        rules=rules,
-        seed=settings.seed,
-    )
-    drawn = draw_candidates(context, settings.samples.types)
-    _count(excluded, "edits", edits.excluded)
-    _count(excluded, "samples", drawn.excluded)
-    return drawn.candidates
+    return edits
 
 
-def _edits(
-    one: OpenedSource,
-    settings: PlanSettings,
-    identity: VolumeIdentity,
-    automatic: Any,
-    neurons: Any,
-    contacts: Contacts,
-    rules: OverlapRules,
-) -> EditSet:
-    if settings.edits.source == "overlap":
-        return overlap_edits(automatic, neurons, contacts, one.grid, rules=rules, identity=identity)
-    return synthetic_log_edits(
-        one.dataset.edits, automatic, neurons, contacts, rules=rules, identity=identity
+def _size_rules(settings: PlanSettings) -> OverlapRules:
+    edits = settings.edits
+    return OverlapRules(
+        min_segment_voxels=edits.min_segment_voxels,
+        min_purity=edits.min_purity,
+        min_contact_faces=edits.min_contact_faces,
+        min_side_voxels=edits.min_side_voxels,
     )
 
 
 def _sample_rules(settings: PlanSettings) -> SampleRules:
-    edits, samples, view = settings.edits, settings.samples, settings.view
+    samples, view = settings.samples, settings.view
     return SampleRules(
-        overlap=OverlapRules(
-            min_segment_voxels=edits.min_segment_voxels,
-            min_purity=edits.min_purity,
-            min_contact_faces=edits.min_contact_faces,
-            min_side_voxels=edits.min_side_voxels,
-        ),
+        half_extent_nm=view.half_extent_nm,
+        jitter_nm=view.jitter_nm,
         adjacent_per_merge=samples.adjacent_per_merge,
         junction_min_purity=samples.junction_min_purity,
         junction_min_degree=samples.junction_min_degree,
-        half_extent_nm=view.half_extent_nm,
-        jitter_nm=view.jitter_nm,
+        size=_size_rules(settings),
     )
 
 
-def _capped(
-    candidates: list[Candidate], settings: PlanSettings, excluded: Counter[str]
-) -> list[Candidate]:
-    kept = cap(candidates, settings.samples.max_rows, seed=settings.seed)
-    over = Counter(c.kind for c in candidates) - Counter(c.kind for c in kept)
-    _count(excluded, "cap", over)
-    return list(kept)
-
-
 def _splits(
-    candidates: list[Candidate],
+    candidates: tuple[Candidate, ...],
     opened: list[OpenedSource],
     settings: PlanSettings,
     excluded: Counter[str],
-) -> dict[str, str]:
-    splits: dict[str, str] = {}
+) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
     for one in opened:
-        rule = SplitRule(
-            kind=settings.splits.rule,
-            cube_nm=settings.splits.cube_nm,
-            origin_nm=one.dataset.record.grid_origin_nm,
-            fractions=settings.splits.fractions,
-            salt=f"{settings.seed}",
-            volume_splits={one.name: one.source.split} if one.source.split else {},
-        )
         mine = [c for c in candidates if c.volume == one.name]
-        assignment = assign_splits(mine, rule)
+        assignment = assign_splits(mine, _split_rule(one, settings))
         splits |= assignment.splits
-        _count(excluded, "splits", Counter(assignment.dropped.values()))
+        _count(excluded, "splits", assignment.reasons)
     return splits
 
 
+def _split_rule(one: OpenedSource, settings: PlanSettings) -> SplitRule:
+    return SplitRule(
+        kind=settings.splits.rule,
+        cube_nm=settings.splits.cube_nm,
+        origin_nm=one.dataset.record.grid_origin_nm,
+        fractions=settings.splits.fractions,
+        salt=str(settings.seed),
+        guard_nm=IMAGE_SIZE / 2 * settings.em.pixel_size_nm,
+        volume_splits={one.name: one.source.split} if one.source.split else {},
+    )
+
+
 def _ordered(
-    candidates: list[Candidate], splits: dict[str, str], settings: PlanSettings
-) -> dict[str, list[Candidate]]:
+    candidates: tuple[Candidate, ...], splits: dict[str, Split], settings: PlanSettings
+) -> dict[Split, list[Candidate]]:
     """Rows of each split in a keyed order, so that every shard is a fair sample of its split."""
-    ordered: dict[str, list[Candidate]] = {split: [] for split in SPLITS}
+    ordered: dict[Split, list[Candidate]] = {split: [] for split in get_args(Split)}
     for candidate in candidates:
         if candidate.combined_hash in splits:
             ordered[splits[candidate.combined_hash]].append(candidate)
@@ -235,7 +240,7 @@ def _ordered(
     return ordered
 
 
-def _check_splits(ordered: dict[str, list[Candidate]], excluded: Counter[str]) -> None:
+def _check_splits(ordered: dict[Split, list[Candidate]], excluded: Counter[str]) -> None:
     empty = [split for split, chosen in ordered.items() if not chosen]
     if empty:
         dropped = {k: n for k, n in excluded.items() if k.startswith("splits:")}

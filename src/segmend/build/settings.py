@@ -25,7 +25,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Base of every table of a plan."""
 
 
-class Source(Table):
+class Source(Table, frozen=True):
     """One volume.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source(Table):
     parameters: dict[str, Any] = {}
 
 
-class Edits(Table):
+class Edits(Table, frozen=True):
     """Where edits come from and which count (design, "Edits from ground truth")."""
 
     source: Literal["overlap", "synthetic-log"] = "overlap"
@@ -53,7 +53,7 @@ class Edits(Table):
     min_side_voxels: Count = 1000
 
 
-class Samples(Table):
+class Samples(Table, frozen=True):
     """Which sample types are asked for, and how many.
 
     Attributes:
@@ -68,7 +68,7 @@ class Samples(Table):
     max_rows: dict[str, Count] = {}
 
 
-class View(Table):
+class View(Table, frozen=True):
     """The geometry views.
 
     Attributes:
@@ -82,13 +82,13 @@ class View(Table):
     encoding: Literal["metric", "published"] = "metric"
 
 
-class Em(Table):
+class Em(Table, frozen=True):
     """The EM slices."""
 
     pixel_size_nm: Positive
 
 
-class Splits(Table):
+class Splits(Table, frozen=True):
     """How rows are dealt to train, validation and test.
 
     Attributes:
@@ -104,14 +104,14 @@ class Splits(Table):
     accepted_leaks: tuple[Leak, ...] = ()
 
 
-class Shards(Table):
+class Shards(Table, frozen=True):
     """How rows are packed."""
 
     rows: Count = 800
     row_group: Count = 10
 
 
-class PlanSettings(Table):
+class PlanSettings(Table, frozen=True):
     """A plan file."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

@@ -13,10 +13,10 @@ from typing import Any
 
 from segmend.build.ledger import RowFailure, ShardOutcome
 from segmend.core.errors import RenderError
-from segmend.core.sample import SCHEMA_VERSION
+from segmend.core.sample import SCHEMA_VERSION, Split
 from segmend.render.site import Layers, Views, ViewStyle, render_candidate
 from segmend.samples.candidate import Candidate
-from segmend.samples.metadata import published_metadata
+from segmend.samples.metadata import candidate_metadata
 from segmend.shards.layout import shard_path
 from segmend.shards.rows import RowIdentity, make_row
 from segmend.shards.writer import write_shard
@@ -35,7 +35,7 @@ class ShardUnit:
         row_group: Rows per Parquet row group.
     """
 
-    split: str
+    split: Split
     shard_id: int
     candidates: tuple[Candidate, ...]
     layers: Mapping[str, Layers]
@@ -75,7 +75,7 @@ def _rows(unit: ShardUnit, failures: list[RowFailure]) -> Iterator[dict[str, Any
         yield _row(candidate, views, unit.split)
 
 
-def _row(candidate: Candidate, views: Views, split: str) -> dict[str, Any]:
+def _row(candidate: Candidate, views: Views, split: Split) -> dict[str, Any]:
     identity = RowIdentity(
         archive=candidate.archive,
         sample_hash=candidate.sample_hash,
@@ -83,7 +83,7 @@ def _row(candidate: Candidate, views: Views, split: str) -> dict[str, Any]:
         split=split,
         species=candidate.species,
     )
-    metadata = published_metadata(candidate) | views.facts | {"schema_version": SCHEMA_VERSION}
+    metadata = candidate_metadata(candidate) | views.facts | {"schema_version": SCHEMA_VERSION}
     return make_row(
         identity,
         geometry=views.geometry,
@@ -132,7 +132,7 @@ def make_shards(
 
 
 def deal(
-    candidates: Mapping[str, list[Candidate]], template: ShardUnit, rows: int
+    candidates: Mapping[Split, list[Candidate]], template: ShardUnit, rows: int
 ) -> list[ShardUnit]:
     """Cut the rows of each split into shards of at most ``rows``, keeping their order."""
     return [

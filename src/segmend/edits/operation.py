@@ -31,23 +31,6 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeIdentity:
-    """Which segmentation of which volume ids belong to.
-
-    Attributes:
-        dataset: Name of the data set.
-        version: Version of the segmentation.
-        volume: Which volume of the data set.
-        species: Animal, or ``synthetic``.
-    """
-
-    dataset: str
-    version: str
-    volume: str
-    species: str
-
-
-@dataclass(frozen=True, slots=True)
 class EditOp:
     """One merge (repairs a false split) or split (repairs a false merge).
 
@@ -63,7 +46,7 @@ class EditOp:
         volume: Which volume of the data set.
         source: Who says so: ``ground-truth overlap``, ``synthetic log``, ...
         timestamp: Seconds since 1970, if the source has one.
-        facts: What the source knows or measured (contact faces, root ids as decimal strings, cause),
+        facts: What the source knows or measured (contact faces, roots as decimal strings, cause),
             JSON-able, for metadata.
     """
 

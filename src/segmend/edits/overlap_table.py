@@ -14,7 +14,7 @@ from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 from segmend.segments.contacts import check_labels
 
-_PAIR = types.UniTuple(types.uint64, 2)
+_PAIR = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Candidate:
         view_extent_nm: Half-width of the views, nm.
         cluster_id: Final neuron of the base segment; intervals cluster on it.
         facts: Type-specific metadata: root ids, degree, contact faces, sizes, source.
-        neurons: True neurons of everything shown, sorted: the lineage that must not straddle splits.
+        neurons: True neurons of everything shown, sorted: their lineage.
         parent_nm: Derived samples only: anchor of the edit they were derived from, which decides
             their split in place of their own.
     """

@@ -23,9 +23,7 @@ SOURCES: dict[str, Callable[[SampleContext], CandidateSet]] = {
 """Where the candidates of each sample type come from."""
 
 
-def draw_candidates(
-    context: SampleContext, kinds: Iterable[str] = tuple(SOURCES)
-) -> CandidateSet:
+def draw_candidates(context: SampleContext, kinds: Iterable[str] = tuple(SOURCES)) -> CandidateSet:
     """Draw all candidates of a volume.
 
     Args:

@@ -16,8 +16,8 @@ from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 
-_PAIR = types.UniTuple(types.uint64, 2)
-_SUMS = types.UniTuple(types.int64, 4)
+_PAIR = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
+_SUMS = types.UniTuple(types.int64, 4)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)

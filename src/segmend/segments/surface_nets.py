@@ -88,9 +88,7 @@ def padded_mask(mask):  # type: ignore[no-untyped-def]
                 target[x + PAD] = row[x]
                 total += row[x]
             target[nx + PAD :] = row[nx - 1]
-            content[z, y] = (_HAS_BACKGROUND if total < nx else 0) | (
-                _HAS_SEGMENT if total else 0
-            )
+            content[z, y] = (_HAS_BACKGROUND if total < nx else 0) | (_HAS_SEGMENT if total else 0)
     return out, content
 
 
@@ -214,7 +212,10 @@ def surface_nets(padded, content, shape, size):  # type: ignore[no-untyped-def]
     last_z, last_y, last_x = shape[0] + PAD - 1, shape[1] + PAD - 1, shape[2] + PAD - 1
     for z in range(PAD, last_z):
         for y in range(PAD, last_y):
-            here, there = content[z, y] | content[z, y + 1], content[z + 1, y] | content[z + 1, y + 1]
+            here, there = (
+                content[z, y] | content[z, y + 1],
+                content[z + 1, y] | content[z + 1, y + 1],
+            )
             if here | there != _MIXED:
                 continue
             # A row of cells adds at most one vertex and six faces per cell.

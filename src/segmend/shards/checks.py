@@ -118,7 +118,7 @@ def _identity_problems(row: Mapping[str, Any]) -> list[str]:
     try:
         if not isinstance(json.loads(row["metadata"]), dict):
             problems.append("metadata is no JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"metadata is no JSON: {error}")
     return problems
 

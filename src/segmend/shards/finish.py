@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,8 +71,7 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
 
 def count_rows(sidecar: pa.Table) -> Counter[tuple[str, str]]:
     """Rows by (sample type, split)."""
-    kinds, splits = (sidecar.column(c).to_pylist() for c in ("sample_type", "split"))
-    return Counter(zip(kinds, splits, strict=True))
+    return Counter(zip(*_values(sidecar, "sample_type", "split"), strict=True))
 
 
 def demo_keys(sidecar: pa.Table) -> list[str]:
@@ -80,8 +80,8 @@ def demo_keys(sidecar: pa.Table) -> list[str]:
     They are chosen by a hash of their own key, so that they are the same in every process and
     adding rows rarely changes them.
     """
-    keys, kinds = (sidecar.column(c).to_pylist() for c in ("combined_sample_hash", "sample_type"))
-    chosen = []
+    keys, kinds = _values(sidecar, "combined_sample_hash", "sample_type")
+    chosen: list[str] = []
     for kind in SAMPLE_TYPES:
         of_kind = [key for key, k in zip(keys, kinds, strict=True) if k == kind]
         chosen += sorted(of_kind, key=lambda key: (keyed_unit("demo", key), key))[:DEMO_ROWS]
@@ -90,20 +90,16 @@ def demo_keys(sidecar: pa.Table) -> list[str]:
 
 def demo_rows(folder: Path, sidecar: pa.Table) -> Iterator[Row]:
     """The rows of ``demo.parquet``, as stored in their shards."""
-    places = {
-        key: (shard, group, row)
-        for key, shard, group, row in zip(
-            *(
-                sidecar.column(c).to_pylist()
-                for c in ("combined_sample_hash", "shard", "row_group", "row")
-            ),
-            strict=True,
-        )
-    }
+    keys, *place = _values(sidecar, "combined_sample_hash", "shard", "row_group", "row")
+    places = dict(zip(keys, zip(*place, strict=True), strict=True))
     for key in demo_keys(sidecar):
         shard, group, row = places[key]
         with pq.ParquetFile(folder / shard, page_checksum_verification=True) as file:
             yield file.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0]
+
+
+def _values(table: pa.Table, *columns: str) -> list[list[Any]]:
+    return [table.column(name).to_pylist() for name in columns]
 
 
 def _split_sidecar(folder: Path, records: Sequence[ShardRecord], split: str) -> pa.Table | None:
@@ -130,7 +126,7 @@ def _check_committed(folder: Path, record: ShardRecord) -> None:
 
 
 def _check_unique(sidecar: pa.Table) -> None:
-    counts = Counter(sidecar.column("combined_sample_hash").to_pylist())
+    counts = Counter(*_values(sidecar, "combined_sample_hash"))
     twice = [key for key, n in counts.items() if n > 1]
     if twice:
         raise VerificationError(

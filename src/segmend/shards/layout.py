@@ -78,7 +78,7 @@ def shard_of(path: str | Path) -> tuple[Split, int]:
     )
 
 
-def sidecar_path(split: Split) -> str:
+def sidecar_path(split: str) -> str:
     """Path of a split's sidecar below the benchmark folder."""
     return f"metadata/{SPLIT_FOLDERS[split]}.parquet"
 

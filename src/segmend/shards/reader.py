@@ -225,8 +225,9 @@ def _projected(columns: Sequence[str]) -> pa.Schema:
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
+    # Not memory-mapped: an I/O error must be an exception, not the end of the process.
     try:
-        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
     if not file.schema_arrow.equals(arrow_schema()):

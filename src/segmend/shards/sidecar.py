@@ -92,7 +92,10 @@ def shard_sidecar(folder: Path, shard: str) -> pa.Table:
         for i, group in enumerate(groups)
         for j, row in enumerate(group.to_pylist())
     ]
-    return pa.Table.from_pylist(rows, schema=SIDECAR_SCHEMA)
+    try:
+        return pa.Table.from_pylist(rows, schema=SIDECAR_SCHEMA)
+    except (pa.ArrowException, OverflowError) as error:
+        raise VerificationError(f"{shard}: its metadata are wrong", found=str(error)) from error
 
 
 def _sidecar_row(
@@ -102,7 +105,7 @@ def _sidecar_row(
     place = {"shard": shard, "row_group": row_group, "row": row_number}
     try:
         return {**kept, **place, **_facts(row)}
-    except (BadInputError, ValueError, TypeError, KeyError) as error:
+    except (BadInputError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise VerificationError(
             f"{shard} row group {row_group} row {row_number}: its metadata are wrong",
             found=f"{type(error).__name__}: {error}",
@@ -111,6 +114,8 @@ def _sidecar_row(
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     metadata = json.loads(row["metadata"])
+    if not isinstance(metadata, dict):
+        raise TypeError("they are no JSON object")
     kind = SAMPLE_TYPES[row["sample_type"]].name
     x, y, z = _point(metadata.get(_ANCHOR.get(kind, _EDIT_ANCHOR)))
     cluster = metadata.get("cluster_id")

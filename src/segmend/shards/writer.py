@@ -81,9 +81,15 @@ def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -
     with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in _batches(rows, row_group):
             keys += [row["combined_sample_hash"] for row in batch]
-            table = pa.Table.from_pylist(batch, schema=schema)
-            writer.write_table(table, row_group_size=row_group)
+            writer.write_table(_table(batch, schema), row_group_size=row_group)
     return keys
+
+
+def _table(batch: list[Row], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(batch, schema=schema)
+    except (pa.ArrowException, OverflowError) as error:
+        raise SchemaError("a row holds a value of another type", found=str(error)) from error
 
 
 def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.random import keyed_generator
-from segmend.synthetic.growth import CAP, CHOICES, MARGIN, STEP, Space, grow, next_free
+from segmend.synthetic.growth import CAP, CHOICES, MARGIN, STEP, THINNEST, Space, grow, next_free
 from segmend.synthetic.spec import TissueSpec
 
 Kind = Literal["soma", "dendrite", "axon", "glia"]
@@ -129,7 +129,8 @@ class _Gardener:
         ahead = self.run(point, heading, profile(self.rng, steps), wiggle)
         back = self.run(point, -heading, profile(self.rng, steps), wiggle)
         points = np.vstack([back[0][::-1], point, ahead[0]])
-        middle = min(self.space.at(point), *(float(r[0]) for _, r in (ahead, back) if len(r)), 300)
+        ends = [float(r[0]) for _, r in (ahead, back) if len(r)]
+        middle = max(THINNEST, min(self.space.at(point), *ends, CAP))
         radii = np.concatenate([back[1][::-1], [middle], ahead[1]])
         if len(points) < SHORTEST:
             return []
@@ -179,7 +180,9 @@ class _Gardener:
 def _axon(rng: np.random.Generator, steps: int) -> Floats:
     """Radius of an axon: a thin shaft, boutons every micrometre or less, a thin neck at times."""
     arc = np.arange(steps) * STEP
-    radius = np.full(steps, rng.uniform(42.0, 80.0)) * (1 + 0.1 * np.sin(arc / 170 + rng.uniform(0, 6)))
+    radius = np.full(steps, rng.uniform(42.0, 80.0)) * (
+        1 + 0.1 * np.sin(arc / 170 + rng.uniform(0, 6))
+    )
     at = rng.uniform(0, 700)
     while at < arc[-1]:
         bump = rng.uniform(110, 210) * np.exp(-(((arc - at) / rng.uniform(140, 230)) ** 2))

@@ -59,9 +59,7 @@ def value_noise(seed: np.uint64, z: float, y: float, x: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def vector_noise(
-    seed: np.uint64, z: float, y: float, x: float
-) -> tuple[float, float, float]:
+def vector_noise(seed: np.uint64, z: float, y: float, x: float) -> tuple[float, float, float]:
     """Three independent smooth noises in [-1, 1] at the price of one hash per lattice point."""
     i, j, k = np.floor(z), np.floor(y), np.floor(x)
     fz, fy, fx = _fade(z - i), _fade(y - j), _fade(x - k)
@@ -84,5 +82,7 @@ def vector_noise(
 def grain(seed: np.uint64, i: int, j: int, k: int) -> float:
     """Per-voxel noise, roughly normal with unit variance: the sum of three uniform draws."""
     h = lattice_hash(seed, i, j, k)
-    total = np.float64(h & _LOW21) + np.float64((h >> _S21) & _LOW21) + np.float64(h >> _S42 & _LOW21)
+    total = (
+        np.float64(h & _LOW21) + np.float64((h >> _S21) & _LOW21) + np.float64(h >> _S42 & _LOW21)
+    )
     return total * _TO_SIGNED21 - 3.0

@@ -57,7 +57,7 @@ class Task:
         version: Changes whenever inputs, target or routing change; results carry it.
         dual: Whether the model is shown two segments A and B. If not, masks A and B of geometry
             and EM are united in A before anything else sees them, and B is empty.
-        target_kind: ``binary``: a label of 0 or 1; ``split_mask``: which side each pixel belongs to.
+        target_kind: ``binary``: a label of 0 or 1; ``split_mask``: the side of each pixel.
         input_columns: Columns the inputs come from: ``geometry`` and EM columns.
         label_columns: Columns the target comes from.
         doc: One sentence for people.
@@ -104,8 +104,8 @@ class Task:
             The values of its column ``position`` where ``task_routing`` names the task, in order.
         """
         routing = sidecar.column("task_routing").to_pylist()
-        chosen = np.array([self.name in tasks for tasks in routing], bool)
-        return sidecar.column("position").to_numpy()[chosen]
+        chosen = [self.name in (tasks or ()) for tasks in routing]
+        return sidecar.column("position").to_numpy()[np.array(chosen, np.bool_)]
 
     def inputs(self, row: Mapping[str, Any]) -> Inputs:
         """What a model may see of a row.

@@ -1,7 +1,7 @@
 """Stand-in rows: plausible pictures of every sample type without tissue or renderer.
 
-For tests of what lies behind the wall. Shapes are smooth blobs that fill about 30 % of a view, EM is
-smoothed noise; labels follow from the sample type and cannot be learned from the pictures.
+For tests of what lies behind the wall. Shapes are smooth blobs that fill about 30 % of a view, EM
+is smoothed noise; labels follow from the sample type and cannot be learned from the pictures.
 """
 
 from __future__ import annotations

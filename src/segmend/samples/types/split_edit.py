@@ -32,7 +32,7 @@ def _candidate(context: SampleContext, op: EditOp) -> Candidate | str:
             anchor_nm=op.point_nm,
             segments=op.before_ids,
             cluster_id=op.cluster_id,
-            neurons=tuple(neuron for neuron, _ in overlap.neurons),
+            neurons=op.after_ids,
         ),
     )
     seen = neurons_in_view(context, posed)
@@ -48,4 +48,5 @@ def _candidate(context: SampleContext, op: EditOp) -> Candidate | str:
         "side_ids": id_strings(sides),
         "side_voxels_in_view": [seen[n] for n in sides],
     }
-    return replace(posed, sides=tuple(sides[::-1] if swapped else sides), swapped=swapped, facts=facts)
+    ordered = tuple(sides[::-1] if swapped else sides)
+    return replace(posed, sides=ordered, swapped=swapped, facts=facts)

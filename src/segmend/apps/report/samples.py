@@ -1,0 +1,108 @@
+"""The samples a report shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from segmend.apps.report.montage import Rgb, contact_sheet, em_tile
+from segmend.core.random import keyed_unit
+from segmend.core.sample import (
+    CHANNELS,
+    EM_COLUMNS,
+    IMAGE_SIZE,
+    PLANES,
+    SAMPLE_TYPES,
+    SPLIT_MASK_COLUMNS,
+    VIEWS,
+    em_column,
+    split_mask_column,
+)
+from segmend.shards.reader import Benchmark
+from segmend.shards.rows import decode_row
+
+KEY = "combined_sample_hash"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """One sample of the montage, with its pictures as ``data:`` URLs.
+
+    Attributes:
+        kind: Sample type.
+        doc: What that means.
+        split: Its split.
+        label: The answer, in words.
+        hash: Its primary key.
+        width: What a view shows from edge to edge.
+        em_width: What an EM slice shows from edge to edge.
+        columns: Headings of the contact sheet.
+        sheet: Geometry contact sheet.
+        em: EM slices by plane.
+    """
+
+    kind: str
+    doc: str
+    split: str
+    label: str
+    hash: str
+    width: str
+    em_width: str
+    columns: tuple[str, ...]
+    sheet: str
+    em: tuple[tuple[str, str], ...]
+
+
+def shown_samples(benchmark: Benchmark, per_type: int) -> list[ShownSample]:
+    """Samples of every type, chosen by a hash of their key so that nobody picked them.
+
+    Args:
+        benchmark: The benchmark.
+        per_type: At most so many of each type.
+    """
+    sidecar = benchmark.sidecar()
+    kinds, keys = (sidecar.column(c).to_pylist() for c in ("sample_type", KEY))
+    chosen: list[int] = []
+    for kind in SAMPLE_TYPES:
+        of_kind = [i for i, k in enumerate(kinds) if k == kind]
+        chosen += sorted(of_kind, key=lambda i: keyed_unit("report", keys[i]))[:per_type]
+    return [_shown(benchmark, position) for position in chosen]
+
+
+def _shown(benchmark: Benchmark, position: int) -> ShownSample:
+    images = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
+    plain = (KEY, "sample_type", "split", "metadata")
+    row = benchmark.read_rows([position], (*plain, *images)).to_pylist()[0]
+    decoded = decode_row(row, images)
+    masks = {v: decoded[split_mask_column(v)] for v in VIEWS}
+    masks = {view: mask for view, mask in masks.items() if mask is not None}
+    em = {plane: decoded[em_column(plane)] for plane in PLANES}
+    facts = json.loads(row["metadata"])
+    kind = SAMPLE_TYPES[row["sample_type"]]
+    return ShownSample(
+        kind=kind.name,
+        doc=kind.doc,
+        split=row["split"],
+        label=f"{kind.label_task} = {kind.label:g}",
+        hash=row[KEY],
+        width=_micrometres(2 * facts["view_extent_nm"]),
+        em_width=_micrometres(IMAGE_SIZE * facts["em_pixel_size_nm"]),
+        columns=(*CHANNELS, *(["split mask"] if masks else [])),
+        sheet=_data_url(contact_sheet(np.asarray(decoded["geometry"]), masks)),
+        em=tuple((p, _data_url(em_tile(image))) for p, image in em.items() if image is not None),
+    )
+
+
+def _micrometres(nm: float) -> str:
+    return f"{nm / 1000:.2f} \N{MICRO SIGN}m"
+
+
+def _data_url(picture: Rgb) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

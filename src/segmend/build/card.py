@@ -1,0 +1,44 @@
+"""What a build tells its card."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from segmend import __version__
+from segmend.build.ledger import LEDGER_FILE, PLAN_FILE, Closure
+from segmend.build.plan import Plan
+from segmend.shards.card import CardFacts, Source
+
+
+def card_facts(plan: Plan, account: Closure) -> CardFacts:
+    """Everything the card says that the shards do not."""
+    splits = plan.settings.splits
+    kinds = ", ".join(sorted({kind for kind, _ in plan.counts()}))
+    volumes = len(plan.sources)
+    cubes = f", cubes of {splits.cube_nm:g} nm" if splits.rule != "volume" else ""
+    drawing = Counter({f"drawing: {reason}": n for reason, n in account.failed.items()})
+    by_name = {source["dataset"]: source for source in plan.sources}
+    licences = {source["licence"].lower() for source in plan.sources}
+    defects = [f"Known defect of {n}: {d}" for n, s in by_name.items() for d in s["defects"]]
+    return CardFacts(
+        pretty_name=plan.settings.name,
+        summary=f"A proofreading benchmark of {account.committed:,} rows ({kinds}) from "
+        f"{volumes} volume{'s' if volumes > 1 else ''} of {', '.join(by_name)}, "
+        f"made by segmend {__version__}.",
+        license=licences.pop() if len(licences) == 1 else "other",
+        sources=tuple(
+            Source(f"{s['title']} ({name})", s["licence"], s["citation"])
+            for name, s in by_name.items()
+        ),
+        provenance=(
+            f"Plan: sha256 `{plan.content_hash}` (`{PLAN_FILE}` lists every planned row).",
+            (
+                f"Ledger: {account.planned:,} planned = {account.committed:,} committed + "
+                f"{account.failed.total():,} failed with a named reason (`{LEDGER_FILE}`)."
+            ),
+            f"Split rule: `{splits.rule}`{cubes}.",
+            *defects,
+        ),
+        accepted_leaks=splits.accepted_leaks,
+        left_out=dict(plan.excluded + drawing),
+    )

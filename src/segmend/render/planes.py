@@ -1,0 +1,143 @@
+"""Planes of the EM slices: the three cardinal ones and the search for the best oblique one."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segmend.core.sample import IMAGE_SIZE
+from segmend.render.labels import SIDE_A, SIDE_B
+
+STEP_DEGREES = 10
+SAME_NORMAL = 0.99
+"""Normals whose |dot| exceeds this are one plane (reference 1.8)."""
+
+INNER = 0.75
+"""Share of the image's width in which the areas of A and B are counted (reference 1.8)."""
+
+SEARCH_SIZE = 64
+"""Samples along each side of that inner square."""
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneAxes:
+    """Unit vectors of a slice, world ``(x, y, z)``.
+
+    Attributes:
+        row: Direction in which row numbers grow (down the image).
+        column: Direction in which column numbers grow.
+        normal: Direction of the slab's samples.
+    """
+
+    row: tuple[float, float, float]
+    column: tuple[float, float, float]
+    normal: tuple[float, float, float]
+
+
+CARDINAL = {
+    "xy": PlaneAxes((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "xz": PlaneAxes((1, 0, 0), (0, 0, 1), (0, 1, 0)),
+    "yz": PlaneAxes((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+}
+"""Rows and columns as in the published slices: ``em_xy`` has rows x and columns y."""
+
+
+@functools.cache
+def search_normals() -> tuple[tuple[float, float, float], ...]:
+    """The 51 candidate normals ``(x, y, z)``, in a fixed order.
+
+    Each cardinal axis is turned about the next (x about y, y about z, z about x) from -90 to 90
+    degrees in steps of 10; later near-duplicates of earlier normals, or of their opposites, are
+    left out.
+    """
+    kept: list[Vector] = []
+    for axis in range(3):
+        other = (axis + 2) % 3
+        for degrees in range(-90, 91, STEP_DEGREES):
+            angle = np.radians(degrees)
+            normal = np.zeros(3)
+            normal[axis], normal[other] = np.cos(angle), -np.sin(angle)
+            normal = np.round(normal, 12) + 0.0
+            if all(abs(normal @ n) <= SAME_NORMAL for n in kept):
+                kept.append(normal)
+    return tuple((float(n[0]), float(n[1]), float(n[2])) for n in kept)
+
+
+@functools.cache
+def plane_axes(normal: tuple[float, float, float]) -> PlaneAxes:
+    """The in-plane axes of a normal; the cardinal planes come out as in `CARDINAL`.
+
+    Rows follow the first of x, y, z that is at least 26 degrees away from the normal, projected
+    onto the plane; columns are perpendicular to both, turned so that their largest component is
+    positive (the first of x, y, z, where two are equal).
+    """
+    n = np.array(normal)
+    reference = np.eye(3)[int(np.argmax(np.abs(n) < 0.9))]
+    row = reference - (reference @ n) * n
+    row /= np.linalg.norm(row)
+    column = np.round(np.cross(n, row), 12)
+    largest = int(np.argmax(np.abs(column)))
+    column = column * np.sign(column[largest]) + 0.0
+    row = np.round(row, 12) + 0.0
+    x, y, z = row.tolist()
+    u, v, w = column.tolist()
+    return PlaneAxes((x, y, z), (u, v, w), normal)
+
+
+def best_plane(
+    codes: NDArray[np.uint8], center: Vector, voxel_size: Vector, pixel_size_nm: float
+) -> PlaneAxes:
+    """The plane through a point that shows most of A and B.
+
+    Maximises ``log max(area A, 1) + log max(area B, 1)``, areas counted in samples of a 64 x 64
+    grid over the inner 75 % of the image. Where there is no B, that is the area of A. Of equal
+    planes the first of `search_normals` wins.
+
+    Args:
+        codes: uint8 ``(z, y, x)``, see `SideBlock`. Outside it there is neither A nor B.
+        center: The point in continuous voxels of the array, float64 ``(z, y, x)``.
+        voxel_size: nm, float64 ``(z, y, x)``.
+        pixel_size_nm: nm per pixel of the slices.
+    """
+    planes = [plane_axes(n) for n in search_normals()]
+    pitch = INNER * IMAGE_SIZE * pixel_size_nm / SEARCH_SIZE
+    rows = np.array([voxel_steps(p.row, voxel_size) * pitch for p in planes])
+    columns = np.array([voxel_steps(p.column, voxel_size) * pitch for p in planes])
+    areas = np.maximum(plane_areas(codes, center, rows, columns), 1)
+    # The product of whole numbers orders planes like the sum of logarithms, without rounding.
+    return planes[int(np.argmax(areas[:, 0] * areas[:, 1]))]
+
+
+def voxel_steps(direction: tuple[float, float, float], voxel_size: Vector) -> Vector:
+    """Voxels ``(z, y, x)`` travelled by 1 nm along a world direction ``(x, y, z)``."""
+    return np.array(direction[::-1]) / voxel_size
+
+
+@njit(cache=True, nogil=True)
+def plane_areas(codes, center, rows, columns):  # type: ignore[no-untyped-def]
+    """Samples of A and B on planes through a point: int64 ``(planes, 2)``."""
+    nz, ny, nx = codes.shape
+    areas = np.zeros((rows.shape[0], 2), np.int64)
+    half = (SEARCH_SIZE - 1) / 2
+    for plane in range(rows.shape[0]):
+        uz, uy, ux = rows[plane]
+        vz, vy, vx = columns[plane]
+        in_a, in_b = 0, 0
+        for i in range(SEARCH_SIZE):
+            z0 = center[0] + (i - half) * uz
+            y0 = center[1] + (i - half) * uy
+            x0 = center[2] + (i - half) * ux
+            for j in range(SEARCH_SIZE):
+                z, y, x = z0 + (j - half) * vz, y0 + (j - half) * vy, x0 + (j - half) * vx
+                if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
+                    code = codes[int(z), int(y), int(x)]
+                    in_a += code == SIDE_A
+                    in_b += code == SIDE_B
+        areas[plane, 0], areas[plane, 1] = in_a, in_b
+    return areas

@@ -1,0 +1,230 @@
+"""From a candidate to the pictures of its row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.core.box import Box, Point, VoxelBox
+from segmend.core.errors import BadInputError, GridMismatchError, RenderError
+from segmend.core.grid import VoxelGrid
+from segmend.core.sample import VIEWS
+from segmend.render.camera import pixel_size
+from segmend.render.contact import CENTRAL, contact_point, inner_point
+from segmend.render.frame import Encoding, Frame, draw, encode_geometry, split_masks
+from segmend.render.labels import NO_SIDE, SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
+from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels
+from segmend.samples.candidate import VIEW_CUBE, Candidate
+from segmend.segments.mesh import Mesh, mesh_from_mask
+from segmend.volumes.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The volumes a row is drawn from; all on one grid.
+
+    Attributes:
+        image: EM.
+        automatic: The segmentation under question.
+        neurons: The corrected segmentation; only ``split_edit`` needs it.
+
+    Raises:
+        GridMismatchError: if they lie on different grids.
+    """
+
+    image: Volume
+    automatic: Volume
+    neurons: Volume | None = None
+
+    def __post_init__(self) -> None:
+        for volume in (self.automatic, self.neurons):
+            if volume is not None and volume.grid != self.image.grid:
+                raise GridMismatchError(
+                    f"{volume.source} must lie on the grid of {self.image.source}",
+                    found=f"{volume.grid} and {self.image.grid}",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStyle:
+    """What is the same for all rows of a data set.
+
+    Attributes:
+        em_pixel_size_nm: nm per pixel of the EM slices.
+        encoding: Encoding of the geometry, see `encode_geometry`.
+    """
+
+    em_pixel_size_nm: float
+    encoding: Encoding = "metric"
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The pictures of a row and the facts its metadata must state.
+
+    Attributes:
+        geometry: float16 ``(3, 7, 224, 224)``: view, channel, row, column.
+        em: uint8 ``(224, 224, 3)`` by plane.
+        split_masks: uint8 ``(224, 224)`` by view; empty unless the row is a ``split_edit``.
+        facts: JSON-able; positions and directions as ``[x, y, z]``.
+    """
+
+    geometry: NDArray[np.float16]
+    em: dict[str, NDArray[np.uint8]]
+    split_masks: dict[str, NDArray[np.uint8]]
+    facts: dict[str, Any]
+
+
+def render_candidate(candidate: Candidate, layers: Layers, style: ViewStyle) -> Views:
+    """Draw everything a row shows.
+
+    A and B are the candidate's segments (or, for a split, its sides), in its order. Dual types
+    are drawn as two meshes, the others as one; the split masks are a second drawing of the two
+    sides with the same cameras.
+
+    Raises:
+        BadInputError: if ids and sample type do not fit together.
+        RenderError: ``segment_not_in_view``, ``side_not_in_view`` or ``em_not_in_volume``.
+        ReadFailedError: if voxels cannot be read.
+    """
+    _check(candidate, layers)
+    sides = _read(candidate, layers, _voxels(candidate, layers.automatic.grid, style))
+    cube = _inside(sides.voxels, layers.automatic.grid.to_voxels(candidate.view_cube).grow(1))
+    view = sides.crop(cube)
+    frame, masks = _frames(candidate, view)
+    center = _em_center(candidate, view)
+    window = window_voxels(layers.image.grid, center, style.em_pixel_size_nm)
+    if window is not None and not sides.voxels.contains(window):
+        sides = _read(candidate, layers, window)
+    em = em_slices(EmSite(layers.image, sides, center, style.em_pixel_size_nm))
+    geometry = encode_geometry(frame, style.encoding)
+    return Views(geometry, em.images, masks, _facts(candidate, style, frame, em, center))
+
+
+def _check(candidate: Candidate, layers: Layers) -> None:
+    kind = candidate.sample_type
+    wanted = 2 if kind.dual else 1
+    if len(candidate.segments) != wanted or len(set(candidate.segments)) != wanted:
+        raise BadInputError(
+            f"a {kind.name} shows {wanted} segment(s)", found=f"ids {candidate.segments}"
+        )
+    split = kind.name == "split_edit"
+    if len(candidate.sides) != (2 if split else 0) or len(set(candidate.sides)) == 1:
+        raise BadInputError(
+            f"a {kind.name} has {'two different sides' if split else 'no sides'}",
+            found=f"ids {candidate.sides}",
+        )
+    if split and layers.neurons is None:
+        raise BadInputError(
+            "the sides of a split_edit are parts of neurons",
+            fix="Give Layers(neurons=...), the corrected segmentation",
+        )
+    if 0 in candidate.segments + candidate.sides:
+        raise BadInputError("id 0 is background and cannot be drawn")
+
+
+def _voxels(candidate: Candidate, grid: VoxelGrid, style: ViewStyle) -> VoxelBox:
+    """What is read of the labels: the view cube and, as far as foreseeable, the EM window."""
+    em_reach = CENTRAL * VIEW_CUBE * candidate.view_extent_nm
+    window = window_voxels(grid, candidate.render_center_nm, style.em_pixel_size_nm)
+    cube = grid.to_voxels(candidate.view_cube).grow(1)
+    if window is not None:
+        cells = tuple(int(np.ceil(em_reach / s)) + 1 for s in grid.voxel_size)
+        wide = VoxelBox(
+            tuple(min(a - c, b) for a, c, b in zip(window.start, cells, cube.start, strict=True)),
+            tuple(max(a + c, b) for a, c, b in zip(window.stop, cells, cube.stop, strict=True)),
+        )
+        cube = wide
+    found = cube.intersect(grid.voxels)
+    if found is None:
+        raise RenderError(
+            "segment_not_in_view",
+            f"the view of {candidate.combined_hash} lies outside the volume",
+            found=f"view {candidate.view_cube}, volume {grid.box}",
+        )
+    return found
+
+
+def _inside(voxels: VoxelBox, wanted: VoxelBox) -> VoxelBox:
+    return voxels.intersect(wanted) or VoxelBox(voxels.start, voxels.start)
+
+
+def _read(candidate: Candidate, layers: Layers, voxels: VoxelBox) -> SideBlock:
+    if candidate.sides and layers.neurons is not None:
+        first, second = candidate.sides
+        return read_sides(
+            layers.automatic, candidate.segments[0], layers.neurons, (first, second), voxels
+        )
+    return read_pair(layers.automatic, candidate.segments, voxels)
+
+
+def _frames(candidate: Candidate, view: SideBlock) -> tuple[Frame, dict[str, NDArray[np.uint8]]]:
+    """The drawing of the geometry and, for a split, the masks of its two sides."""
+    if candidate.sides:
+        pair = _drawn(candidate, [_mesh(view, SIDE_A), _mesh(view, SIDE_B)], "side_not_in_view")
+        whole = _mesh(view, SIDE_A, SIDE_B, NO_SIDE)
+        return _drawn(candidate, [whole], "segment_not_in_view"), split_masks(pair)
+    shown = (SIDE_A, SIDE_B)[: len(candidate.segments)]
+    return _drawn(candidate, [_mesh(view, s) for s in shown], "segment_not_in_view"), {}
+
+
+def _mesh(view: SideBlock, *sides: int) -> Mesh:
+    part = view.around(*sides)
+    mask = part.codes == sides[0] if len(sides) == 1 else part.codes > 0
+    return mesh_from_mask(mask, part.grid)
+
+
+def _drawn(candidate: Candidate, meshes: list[Mesh], reason: str) -> Frame:
+    center, extent = candidate.render_center_nm, candidate.view_extent_nm
+    frame = draw(meshes, center_nm=center, half_extent_nm=extent)
+    for name, cover in zip("AB", (frame.cover_a, frame.cover_b)[: len(meshes)], strict=False):
+        if not cover.any():
+            raise RenderError(
+                reason,
+                f"{name} of {candidate.combined_hash} covers no pixel of any view",
+                found=f"segments {candidate.segments}, sides {candidate.sides}, "
+                f"view {candidate.view_cube}",
+            )
+    return frame
+
+
+def _em_center(candidate: Candidate, view: SideBlock) -> Point:
+    center = candidate.render_center_nm
+    if not candidate.sample_type.dual:
+        return inner_point(view.codes > 0, view.grid, center)
+    cube_nm = 2 * VIEW_CUBE * candidate.view_extent_nm
+    mask_a, mask_b = view.codes == SIDE_A, view.codes == SIDE_B
+    return contact_point(mask_a, mask_b, view.grid, center, cube_nm=cube_nm)
+
+
+def _facts(
+    candidate: Candidate, style: ViewStyle, frame: Frame, em: EmViews, center: Point
+) -> dict[str, Any]:
+    """Published keys and ours; absence of B is stated only where B was to be seen."""
+    expected = ("mask_a", "mask_b") if candidate.sample_type.dual else ("mask_a",)
+    in_slices = ("mask_a", "mask_b") if candidate.sides else expected
+    covers = {"mask_a": frame.cover_a, "mask_b": frame.cover_b}
+    return {
+        "view_extent_nm": candidate.view_extent_nm,
+        "pixel_size_nm": pixel_size(candidate.view_extent_nm),
+        "encoding": style.encoding,
+        "em_center_nm": [center[2], center[1], center[0]],
+        "em_pixel_size_nm": style.em_pixel_size_nm,
+        "em_best_axes": {
+            "row": list(em.best.row),
+            "column": list(em.best.column),
+            "normal": list(em.best.normal),
+        },
+        "em_coverage": em.coverage,
+        "em_flat_planes": list(em.flat),
+        "empty_geometry_masks": [
+            f"{view}.{name}"
+            for i, view in enumerate(VIEWS)
+            for name in expected
+            if not covers[name][i].any()
+        ],
+        "empty_em_masks": [m for m in em.empty_masks if m.split(".")[1] in in_slices],
+    }

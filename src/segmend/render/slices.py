@@ -1,0 +1,317 @@
+"""EM slices through a site: three cardinal planes and the best oblique one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segmend.core.box import Box, Point, Triple, VoxelBox
+from segmend.core.errors import BadInputError, RenderError
+from segmend.core.grid import VoxelGrid
+from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE, em_channel
+from segmend.render.labels import SIDE_A, SIDE_B, SideBlock
+from segmend.render.planes import CARDINAL, PlaneAxes, best_plane, voxel_steps
+from segmend.volumes.volume import Block, Volume
+
+SLAB = (-1, 0, 1)
+"""Samples along the plane's normal, in finest voxels."""
+
+STRETCH = (1, 99)
+"""Percentiles of a slice that become 0 and 255."""
+
+NO_CONTRAST = 128
+"""Grey of a slice whose percentiles are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmSite:
+    """Where slices are made.
+
+    Attributes:
+        image: The EM volume.
+        sides: Which voxels are A and B, on the image's grid; must hold `window_voxels`.
+        center_nm: Where all four planes pass, ``(z, y, x)`` nm.
+        pixel_size_nm: nm per pixel.
+    """
+
+    image: Volume
+    sides: SideBlock
+    center_nm: Point
+    pixel_size_nm: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmViews:
+    """Four slices.
+
+    Attributes:
+        images: uint8 ``(224, 224, 3)`` by plane: EM, mask A, mask B; masks are 0 or 255.
+        coverage: Share of the pixels of all slices that lie in stored image, 0 to 1.
+        best: Axes of the plane ``best``.
+        empty_masks: ``plane.mask`` for each mask without a pixel.
+        flat: Planes whose EM has no contrast.
+    """
+
+    images: dict[str, NDArray[np.uint8]]
+    coverage: float
+    best: PlaneAxes
+    empty_masks: tuple[str, ...]
+    flat: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One slice before it becomes an image.
+
+    Attributes:
+        em: float32 ``(224, 224)``: mean of the covered samples of the slab.
+        covered: bool: where at least one of them is stored image.
+        sides: uint8: bit 0 set where a sample lies in A, bit 1 where one lies in B.
+    """
+
+    em: NDArray[np.float32]
+    covered: NDArray[np.bool_]
+    sides: NDArray[np.uint8]
+
+
+def window_voxels(grid: VoxelGrid, center_nm: Point, pixel_size_nm: float) -> VoxelBox | None:
+    """The voxels that any plane through a point can show, or None if none lies in the volume."""
+    diagonal = IMAGE_SIZE * pixel_size_nm * 2**0.5
+    # The slab lies one finest voxel to each side, an interpolation one voxel further.
+    cube = Box.around(center_nm, diagonal + 2 * min(grid.voxel_size))
+    return grid.to_voxels(cube).grow(1).intersect(grid.voxels)
+
+
+def em_slices(site: EmSite) -> EmViews:
+    """Cut the four slices of a site.
+
+    Each pixel is the mean of three samples one finest voxel apart along the normal: EM trilinear
+    between voxel centres, masks nearest (any of the three). EM is stretched so that the 1st and
+    99th percentile of the slice's covered pixels become 0 and 255. Outside the volume, and where
+    the image is certified absent, EM is 0.
+
+    Raises:
+        BadInputError: if the pixel size is not positive, or ``sides`` does not hold the window.
+        RenderError: ``em_not_in_volume`` if a slice has no covered pixel.
+        ReadFailedError: if the image cannot be read.
+    """
+    _check(site)
+    size = np.array(site.image.grid.voxel_size)
+    center = site.image.grid.continuous(np.array(site.center_nm))
+    local = center - np.array(site.sides.voxels.start)
+    best = best_plane(site.sides.codes, local, size, site.pixel_size_nm)
+    planes = {**CARDINAL, "best": best}
+    block_voxels = _planes_voxels(site, center, list(planes.values()))
+    block = site.image.read_voxels(block_voxels)
+    cuts = {name: cut_plane(site, axes, block, block_voxels.start) for name, axes in planes.items()}
+    if not all(cut.covered.any() for cut in cuts.values()):
+        raise RenderError(
+            "em_not_in_volume",
+            f"no image is stored around {site.center_nm} nm (z, y, x)",
+            found=f"{site.image.source} covers {site.image.box}",
+        )
+    limits = {name: np.percentile(cut.em[cut.covered], STRETCH) for name, cut in cuts.items()}
+    images = {name: _image(cut, limits[name]) for name, cut in cuts.items()}
+    return EmViews(
+        images,
+        float(np.mean([cut.covered.mean() for cut in cuts.values()])),
+        best,
+        tuple(f"{n}.{m}" for n, image in images.items() for m in _empty_masks(image)),
+        tuple(n for n, (low, high) in limits.items() if low == high),
+    )
+
+
+def cut_plane(site: EmSite, axes: PlaneAxes, block: Block, start: Triple) -> Cut:
+    """Sample one plane from a block of the image that starts at a voxel of its grid."""
+    size = np.array(site.image.grid.voxel_size)
+    steps = np.array([voxel_steps(d, size) for d in (axes.row, axes.column, axes.normal)])
+    steps *= np.array([site.pixel_size_nm, site.pixel_size_nm, size.min()])[:, None]
+    shape = (IMAGE_SIZE, IMAGE_SIZE)
+    cut = Cut(np.empty(shape, np.float32), np.empty(shape, np.bool_), np.empty(shape, np.uint8))
+    center = site.image.grid.continuous(np.array(site.center_nm))
+    grid_shape = np.array(site.image.grid.shape)
+    image = (block.data, block.coverage, bool(block.coverage.all()), np.array(start), grid_shape)
+    sample_em(image, center, steps, cut.em, cut.covered)
+    sides = site.sides
+    sample_sides(sides.codes, center - np.array(sides.voxels.start), steps, cut.sides)
+    return cut
+
+
+def _check(site: EmSite) -> None:
+    if not (np.isfinite(site.pixel_size_nm) and site.pixel_size_nm > 0):
+        raise BadInputError(f"an EM pixel must be larger than 0 nm, got {site.pixel_size_nm}")
+    window = window_voxels(site.image.grid, site.center_nm, site.pixel_size_nm)
+    if window is not None and not site.sides.voxels.contains(window):
+        raise BadInputError(
+            f"masks were read for voxels {site.sides.voxels}",
+            found=f"the slices need {window}",
+            fix="Read window_voxels(...) of the EM centre",
+        )
+
+
+def _planes_voxels(site: EmSite, center: NDArray[np.float64], planes: list[PlaneAxes]) -> VoxelBox:
+    """The smallest box of voxels that holds every sample of some planes and its neighbours."""
+    grid = site.image.grid
+    size = np.array(grid.voxel_size)
+    half = IMAGE_SIZE / 2 * site.pixel_size_nm
+    reach = np.zeros(3)
+    for axes in planes:
+        row, column, normal = (
+            np.abs(voxel_steps(d, size)) for d in (axes.row, axes.column, axes.normal)
+        )
+        reach = np.maximum(reach, (row + column) * half + normal * size.min())
+    # A sample's two neighbouring centres lie within one voxel of it.
+    start = np.floor(center - reach).astype(int) - 1
+    stop = np.ceil(center + reach).astype(int) + 1
+    found = VoxelBox(tuple(start), tuple(stop)).intersect(grid.voxels)
+    return found or VoxelBox((0, 0, 0), (0, 0, 0))
+
+
+def _image(cut: Cut, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
+    low, high = (np.float32(v) for v in limits)
+    image = np.zeros((IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
+    if high > low:
+        grey = np.rint(np.clip((cut.em - low) * (255 / (high - low)), 0, 255))
+    else:
+        grey = np.full_like(cut.em, NO_CONTRAST)
+    image[..., em_channel("em")] = np.where(cut.covered, grey, 0)
+    image[..., em_channel("mask_a")] = (cut.sides & 1) * 255
+    image[..., em_channel("mask_b")] = (cut.sides >> 1 & 1) * 255
+    return image
+
+
+def _empty_masks(image: NDArray[np.uint8]) -> list[str]:
+    return [m for m in ("mask_a", "mask_b") if not image[..., em_channel(m)].any()]
+
+
+@njit(cache=True, nogil=True)
+def sample_em(image, center, steps, em, covered):  # type: ignore[no-untyped-def]
+    """Mean over the slab of trilinear samples.
+
+    Args:
+        image: Block ``(z, y, x)``, its coverage, whether that is complete, the block's first voxel
+            and the shape of the whole grid.
+        center: Continuous voxels of the grid, float64 ``(3,)``.
+        steps: Voxels per row, per column and per slab sample, float64 ``(3, 3)``.
+        em: float32 ``(224, 224)``, overwritten.
+        covered: bool ``(224, 224)``, overwritten.
+    """
+    half = (IMAGE_SIZE - 1) / 2
+    for i in range(IMAGE_SIZE):
+        for j in range(IMAGE_SIZE):
+            total, count = 0.0, 0
+            for k in SLAB:
+                z = (
+                    center[0]
+                    + (i - half) * steps[0, 0]
+                    + (j - half) * steps[1, 0]
+                    + k * steps[2, 0]
+                )
+                y = (
+                    center[1]
+                    + (i - half) * steps[0, 1]
+                    + (j - half) * steps[1, 1]
+                    + k * steps[2, 1]
+                )
+                x = (
+                    center[2]
+                    + (i - half) * steps[0, 2]
+                    + (j - half) * steps[1, 2]
+                    + k * steps[2, 2]
+                )
+                value, inside = _trilinear(image, z, y, x)
+                if inside:
+                    total += value
+                    count += 1
+            covered[i, j] = count > 0
+            em[i, j] = total / count if count else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _trilinear(image, z, y, x):  # type: ignore[no-untyped-def]
+    """Value at a point between voxel centres, and whether its voxel is stored.
+
+    Beyond the outermost centres the outermost voxels go on; absent neighbours carry no weight.
+    """
+    data, coverage, complete, start, shape = image
+    if not (0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]):
+        return 0.0, False
+    if not complete and not coverage[int(z) - start[0], int(y) - start[1], int(x) - start[2]]:
+        return 0.0, False
+    z0, z1, fz = _neighbours(z, shape[0], start[0])
+    y0, y1, fy = _neighbours(y, shape[1], start[1])
+    x0, x1, fx = _neighbours(x, shape[2], start[2])
+    if complete:
+        near = _bilinear(
+            data[z0, y0, x0], data[z0, y0, x1], data[z0, y1, x0], data[z0, y1, x1], fy, fx
+        )
+        far = _bilinear(
+            data[z1, y0, x0], data[z1, y0, x1], data[z1, y1, x0], data[z1, y1, x1], fy, fx
+        )
+        return near + (far - near) * fz, True
+    total, weights = 0.0, 0.0
+    for at_z, wz in ((z0, 1 - fz), (z1, fz)):
+        for at_y, wy in ((y0, 1 - fy), (y1, fy)):
+            for at_x, wx in ((x0, 1 - fx), (x1, fx)):
+                if coverage[at_z, at_y, at_x]:
+                    total += wz * wy * wx * data[at_z, at_y, at_x]
+                    weights += wz * wy * wx
+    return total / weights, True
+
+
+@njit(cache=True, nogil=True)
+def _neighbours(at, count, start):  # type: ignore[no-untyped-def]
+    """The two voxels of the block around a coordinate, and the second one's weight."""
+    centered = at - 0.5
+    low = int(np.floor(centered))
+    return max(low, 0) - start, min(low + 1, count - 1) - start, centered - low
+
+
+@njit(cache=True, nogil=True)
+def _bilinear(a, b, c, d, fy, fx):  # type: ignore[no-untyped-def]
+    top = a + (np.float64(b) - a) * fx
+    bottom = c + (np.float64(d) - c) * fx
+    return top + (bottom - top) * fy
+
+
+@njit(cache=True, nogil=True)
+def sample_sides(codes, center, steps, out):  # type: ignore[no-untyped-def]
+    """Nearest voxels over the slab: bit 0 where one is A, bit 1 where one is B.
+
+    Args:
+        codes: uint8 ``(z, y, x)``, see `SideBlock`.
+        center: Continuous voxels of ``codes``, float64 ``(3,)``.
+        steps: Voxels per row, per column and per slab sample, float64 ``(3, 3)``.
+        out: uint8 ``(224, 224)``, overwritten.
+    """
+    nz, ny, nx = codes.shape
+    half = (IMAGE_SIZE - 1) / 2
+    for i in range(IMAGE_SIZE):
+        for j in range(IMAGE_SIZE):
+            found = 0
+            for k in SLAB:
+                z = (
+                    center[0]
+                    + (i - half) * steps[0, 0]
+                    + (j - half) * steps[1, 0]
+                    + k * steps[2, 0]
+                )
+                y = (
+                    center[1]
+                    + (i - half) * steps[0, 1]
+                    + (j - half) * steps[1, 1]
+                    + k * steps[2, 1]
+                )
+                x = (
+                    center[2]
+                    + (i - half) * steps[0, 2]
+                    + (j - half) * steps[1, 2]
+                    + k * steps[2, 2]
+                )
+                if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
+                    code = codes[int(z), int(y), int(x)]
+                    found |= (code == SIDE_A) | (code == SIDE_B) << 1
+            out[i, j] = found

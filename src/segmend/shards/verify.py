@@ -1,0 +1,221 @@
+"""Checking a whole benchmark: every byte, every row, every file that derives from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, VerificationError
+from segmend.core.sample import EM_COLUMNS, SAMPLE_TYPES, SPLIT_MASK_COLUMNS, SPLITS
+from segmend.shards.arrow import arrow_schema
+from segmend.shards.checks import IMAGE_COLUMNS, column_problems, pixel_problems
+from segmend.shards.layout import DEMO, SHARDS_CSV, ShardRecord, in_order, read_shards_csv
+from segmend.shards.rows import decode_row
+from segmend.shards.verify_files import card_problems, extra_shards, sidecar_problems
+from segmend.store.atomic import sha256_file
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        where: File, and within a shard row group and row.
+        what: What is wrong there.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        problems: Everything that is wrong, in the order it was found; empty if all is well.
+        counts: Readable rows by (sample type, split).
+        n_shards: Shards listed.
+        n_bytes: Bytes of the shards listed.
+    """
+
+    problems: tuple[Problem, ...]
+    counts: Mapping[tuple[str, str], int]
+    n_shards: int
+    n_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that could be read."""
+        return sum(self.counts.values())
+
+    def check(self) -> None:
+        """Raise the problems as an error.
+
+        Raises:
+            VerificationError: if there is a problem, with the first three.
+        """
+        if self.problems:
+            first = "; ".join(str(p) for p in self.problems[:3])
+            raise VerificationError(
+                f"the benchmark has {len(self.problems)} problems",
+                found=first,
+                fix="Fetch or build the damaged shards again",
+            )
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is gathered on the way through the shards.
+
+    Attributes:
+        demo: Rows of the demo file by key that have not been met in a shard.
+    """
+
+    demo: dict[str, dict[str, Any]]
+    problems: list[Problem] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, where: str, *what: str) -> None:
+        self.problems += [Problem(where, sentence) for sentence in what]
+
+
+def verify(
+    folder: str | Path, *, progress: Callable[[int, int], None] | None = None
+) -> Verification:
+    """Read a whole benchmark and check it against everything it says about itself.
+
+    Checked are: shards listed, present and no others; size, sha256 and page checksums; columns and
+    row counts; unique keys, their formula, labels, routing and flags; every geometry and image
+    decoded; split against folder; sidecars against shards; demo rows against shards; paths in the
+    card.
+
+    Args:
+        folder: The benchmark.
+        progress: Called with shards done and shards in all.
+
+    Returns:
+        All problems, not only the first.
+
+    Raises:
+        BadInputError: if the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInputError(f"there is no folder {folder}")
+    try:
+        shards = in_order(read_shards_csv(folder))
+    except ReadFailedError as error:
+        return Verification((Problem(SHARDS_CSV, str(error)),), {}, 0, 0)
+    findings = _Findings(demo={})
+    _read_demo(folder, findings)
+    findings.add("the folder", *extra_shards(folder, shards))
+    for done, record in enumerate(shards):
+        _verify_shard(folder, record, findings)
+        if progress is not None:
+            progress(done + 1, len(shards))
+    for key in findings.demo:
+        findings.add(DEMO, f"row {key} occurs in no shard as it is here")
+    for split in SPLITS:
+        for where, what in sidecar_problems(folder, shards, split):
+            findings.add(where, what)
+    findings.add("README.md", *card_problems(folder, shards))
+    size = sum(record.size_bytes for record in shards)
+    return Verification(tuple(findings.problems), dict(findings.counts), len(shards), size)
+
+
+def _read_demo(folder: Path, findings: _Findings) -> None:
+    try:
+        with pq.ParquetFile(folder / DEMO, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        findings.add(DEMO, f"cannot be read: {error}")
+        return
+    if not table.schema.equals(arrow_schema()):
+        findings.add(DEMO, "has other columns than the schema")
+        return
+    findings.demo = {row["combined_sample_hash"]: row for row in table.to_pylist()}
+
+
+def _verify_shard(folder: Path, record: ShardRecord, findings: _Findings) -> None:
+    path = folder / record.path
+    if not path.is_file():
+        findings.add(record.path, "is missing")
+        return
+    if path.stat().st_size != record.size_bytes:
+        found = path.stat().st_size
+        findings.add(record.path, f"has {found} bytes, {SHARDS_CSV} says {record.size_bytes}")
+    digest = sha256_file(path)
+    if digest != record.sha256:
+        findings.add(record.path, f"its sha256 is {digest}, {SHARDS_CSV} says {record.sha256}")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _verify_groups(file, record, findings)
+    except (OSError, pa.ArrowException) as error:
+        findings.add(record.path, f"cannot be opened: {error}")
+
+
+def _verify_groups(file: pq.ParquetFile, record: ShardRecord, findings: _Findings) -> None:
+    if file.metadata.num_rows != record.n_samples:
+        n = file.metadata.num_rows
+        findings.add(record.path, f"has {n} rows, {SHARDS_CSV} says {record.n_samples}")
+    if not file.schema_arrow.equals(arrow_schema()):
+        findings.add(record.path, "has other columns than the schema")
+        return
+    for group in range(file.num_row_groups):
+        where = f"{record.path} row group {group}"
+        try:
+            rows = file.read_row_group(group, use_threads=False).to_pylist()
+        # Arrow raises UnicodeDecodeError for text that is none.
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            findings.add(where, f"cannot be read: {error}")
+            continue
+        for i, row in enumerate(rows):
+            _verify_row(row, record, f"{where} row {i}", findings)
+
+
+def _verify_row(row: dict[str, Any], record: ShardRecord, where: str, findings: _Findings) -> None:
+    key = row["combined_sample_hash"]
+    if key in findings.places:
+        findings.add(where, f"its key {key} is also that of {findings.places[key]}")
+    findings.places[key] = where
+    findings.counts[row["sample_type"], row["split"]] += 1
+    if row["split"] != record.split:
+        findings.add(where, f"split is {row['split']!r} in a shard of '{record.split}'")
+    present = tuple(c for c in IMAGE_COLUMNS if row[c] is not None)
+    findings.add(where, *column_problems(row, present), *_decoding_problems(row, present))
+    if findings.demo.get(key) == row:
+        del findings.demo[key]
+
+
+def _decoding_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> Iterator[str]:
+    decoded: dict[str, Any] = {}
+    for column in present:
+        try:
+            decoded |= decode_row(row, [column])
+        except (ReadFailedError, SchemaError) as error:
+            yield str(error)
+    kind = SAMPLE_TYPES.get(row["sample_type"])
+    if kind is None or "geometry" not in decoded:
+        return  # both are reported already
+    yield from pixel_problems(
+        kind,
+        geometry=decoded["geometry"],
+        em={c: decoded[c] for c in EM_COLUMNS if c in decoded},
+        split_masks={c: decoded[c] for c in SPLIT_MASK_COLUMNS if c in decoded},
+    )

@@ -1,0 +1,108 @@
+"""Checking the files around the shards: sidecars, card, and files that nobody lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segmend.core.errors import ReadFailedError, VerificationError
+from segmend.core.sample import SPLIT_FOLDERS
+from segmend.shards.layout import CARD, SHARDS_CSV, ShardRecord, sidecar_path
+from segmend.shards.sidecar import SIDECAR_SCHEMA, shard_sidecar
+
+_HEADER = re.compile(r"---\n(?P<yaml>.*?)\n---\n", re.DOTALL)
+_PATH_KEY = re.compile(r"^ *(?:- )?path:", re.MULTILINE)
+_DATA_FILES = re.compile(
+    r'^ *- split: (?P<split>\w+)\n *path: "(?P<path>[\w.*/-]+)"$', re.MULTILINE
+)
+
+
+def extra_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[str]:
+    """Problems: Parquet files in the folders of the splits that ``shards.csv`` does not list."""
+    listed = {record.path for record in shards}
+    for name in SPLIT_FOLDERS.values():
+        for path in sorted((folder / name).glob("*.parquet")):
+            relative = path.relative_to(folder).as_posix()
+            if relative not in listed and not path.name.startswith("."):
+                yield f"{relative} is not listed in {SHARDS_CSV}"
+
+
+def sidecar_problems(
+    folder: Path, shards: Sequence[ShardRecord], split: str
+) -> Iterator[tuple[str, str]]:
+    """Problems of one split's sidecar, as (where, what).
+
+    It must be what its shards say, row by row. Shards that cannot be read are reported elsewhere
+    and not compared.
+    """
+    where = sidecar_path(split)
+    paths = [record.path for record in shards if record.split == split]
+    if not paths:
+        if (folder / where).exists():
+            yield where, f"exists, but {SHARDS_CSV} lists no shard of its split"
+        return
+    try:
+        with pq.ParquetFile(folder / where, page_checksum_verification=True) as file:
+            table = file.read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        yield where, f"cannot be read: {error}"
+        return
+    if not table.schema.equals(SIDECAR_SCHEMA):
+        yield where, "has other columns than a sidecar"
+        return
+    named = table.column("shard").to_pylist()
+    for path in sorted({str(name) for name in named} - set(paths)):
+        yield where, f"names the shard {path}, which {SHARDS_CSV} does not list for its split"
+    for path in paths:
+        rows = [i for i, name in enumerate(named) if name == path]
+        for what in _shard_rows_problems(folder, path, table.take(rows)):
+            yield where, what
+
+
+def _shard_rows_problems(folder: Path, shard: str, said: pa.Table) -> Iterator[str]:
+    try:
+        true = shard_sidecar(folder, shard)
+    except VerificationError as error:
+        yield str(error)
+        return
+    except ReadFailedError:
+        return
+    if said.num_rows != true.num_rows:
+        yield f"has {said.num_rows} rows of {shard}, which holds {true.num_rows}"
+        return
+    for name in SIDECAR_SCHEMA.names:
+        pairs = zip(said.column(name).to_pylist(), true.column(name).to_pylist(), strict=True)
+        wrong = [(i, a, b) for i, (a, b) in enumerate(pairs) if a != b]
+        if wrong:
+            i, a, b = wrong[0]
+            more = f" and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
+            yield f"{name} of {shard} row {i} is {a!r}, the shard says {b!r}{more}"
+
+
+def card_problems(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[str]:
+    """Problems of the card: files its header names and files it forgets."""
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"cannot be read: {error}"
+        return
+    header = _HEADER.match(text)
+    if header is None:
+        yield "has no YAML header"
+        return
+    named = [(m["split"], m["path"]) for m in _DATA_FILES.finditer(header["yaml"])]
+    if not named or len(named) != len(_PATH_KEY.findall(header["yaml"])):
+        yield "its header does not configure data files as segmend writes them"
+        return
+    for _, pattern in named:
+        inside = not pattern.startswith("/") and ".." not in pattern.split("/")
+        if not inside or not any(folder.glob(pattern)):
+            yield f"its header names {pattern!r}, which matches no file"
+    for record in shards:
+        if not any(s == record.split and fnmatchcase(record.path, p) for s, p in named):
+            yield f"its header does not cover {record.path} in split '{record.split}'"

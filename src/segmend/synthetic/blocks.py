@@ -1,0 +1,272 @@
+"""The voxels of any box of a volume, computed from the blueprint alone.
+
+Work is done in cells of about 80 nm on a lattice fixed to the volume: every cell lists the edges and
+marks that matter in it, then its voxels look only at those. A voxel's value depends on its cell and
+never on the box that was asked for, so that boxes fit together byte for byte.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segmend.core.box import Triple, VoxelBox
+from segmend.core.errors import OutOfBoundsError
+from segmend.synthetic.blueprint import Blueprint
+from segmend.synthetic.edges import Edges
+from segmend.synthetic.marks import Marks
+from segmend.synthetic.nearest import REACH, Lists, cell_lists, find_owner
+from segmend.synthetic.noise import grain
+from segmend.synthetic.paint import (
+    BACKGROUND,
+    CLEFT,
+    MITO,
+    MITO_BOUNDARY,
+    MITO_WALL,
+    NEURON,
+    look_around,
+    shade,
+    space_half,
+    wrap_in_glia,
+)
+from segmend.synthetic.warp import BLURRED, LARGEST_SHIFT, MISSING, Sections, bend, hash_seed
+
+CELL_NM = 80.0
+"""Width of a cell, nm, rounded to whole voxels."""
+
+WORK_VOXELS = 2**18
+"""Voxels worked on at a time, so that memory does not grow with the box."""
+
+STRETCH = 1.5
+"""How much the warp can widen a cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Voxels of a box, arrays ``(z, y, x)``.
+
+    Attributes:
+        em: uint8.
+        neurons: uint64, dense.
+        automatic: uint64, dense.
+        mitochondria: uint64 instances, 0 where none.
+        clefts: uint64 instances, 0 where none.
+        classes: uint8, common vocabulary.
+        fragments: int32 numbers of the pieces that automatic segments and neurons share.
+    """
+
+    em: NDArray[np.uint8]
+    neurons: NDArray[np.uint64]
+    automatic: NDArray[np.uint64]
+    mitochondria: NDArray[np.uint64]
+    clefts: NDArray[np.uint64]
+    classes: NDArray[np.uint8]
+    fragments: NDArray[np.int32]
+
+
+class Canvas(NamedTuple):
+    """Arrays to fill for one block; instance numbers, not ids yet."""
+
+    em: NDArray[np.uint8]
+    neuron: NDArray[np.int32]
+    fragment: NDArray[np.int32]
+    mito: NDArray[np.int32]
+    cleft: NDArray[np.int32]
+    classes: NDArray[np.uint8]
+
+
+class Frame(NamedTuple):
+    """Where a block lies and what its looks depend on."""
+
+    first: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    voxel: NDArray[np.float64]
+    seed: np.uint64
+    look: np.uint64
+    tone: NDArray[np.float64]
+    glia: NDArray[np.bool_]
+
+
+def cell_shape(blueprint: Blueprint) -> Triple:
+    """Voxels of a cell per axis."""
+    z, y, x = (max(1, round(CELL_NM / size)) for size in blueprint.spec.voxel_size)
+    return (z, y, x)
+
+
+def split_box(blueprint: Blueprint, box: VoxelBox) -> Iterator[VoxelBox]:
+    """Cut a box into parts on the lattice of cells, small enough to work on one at a time."""
+    cell = cell_shape(blueprint)
+    side = max(1, round((WORK_VOXELS / (cell[0] * cell[1] * cell[2])) ** (1 / 3)))
+    ranges = []
+    for a, b, n in zip(box.start, box.stop, cell, strict=True):
+        edges = [a, *range((a // (n * side) + 1) * n * side, b, n * side), b]
+        ranges.append(list(itertools.pairwise(edges)))
+    for (a, d), (b, e), (c, f) in itertools.product(*ranges):
+        yield VoxelBox((a, b, c), (d, e, f))
+
+
+def render_box(blueprint: Blueprint, box: VoxelBox) -> Layers:
+    """The voxels of a box.
+
+    Args:
+        blueprint: Of the whole volume.
+        box: Voxels of the volume's grid, at least one.
+
+    Raises:
+        OutOfBoundsError: if the box is empty or reaches outside the volume.
+    """
+    whole = blueprint.spec.grid.voxels
+    if box.size == 0 or not whole.contains(box):
+        raise OutOfBoundsError(
+            f"voxels {box.start} to {box.stop} (z, y, x) are not a box of this synthetic volume",
+            found=f"it has shape {whole.shape}",
+            fix="Ask for at least one voxel, inside it",
+        )
+    dtypes = {"em": np.uint8, "classes": np.uint8}
+    canvas = Canvas(*(np.empty(box.shape, dtypes.get(n, np.int32)) for n in Canvas._fields))
+    for part in split_box(blueprint, box):
+        where = part.shift(tuple(-v for v in box.start)).slices
+        for layer, values in zip(canvas, _render_part(blueprint, part), strict=True):
+            layer[where] = values
+    table = blueprint.ids
+    return Layers(
+        em=canvas.em,
+        neurons=table.neurons[canvas.neuron],
+        automatic=table.automatic[canvas.fragment],
+        mitochondria=canvas.mito.astype(np.uint64),
+        clefts=canvas.cleft.astype(np.uint64),
+        classes=canvas.classes,
+        fragments=canvas.fragment,
+    )
+
+
+def _render_part(blueprint: Blueprint, box: VoxelBox) -> list[NDArray[Any]]:
+    """Numbers of a box of at most `WORK_VOXELS` or so: whole cells, then cropped."""
+    cell = np.array(cell_shape(blueprint), np.int64)
+    first = np.array(box.start) // cell
+    cells = -(-np.array(box.stop) // cell) - first
+    voxel = np.array(blueprint.spec.voxel_size)
+    low, high = first * cell * voxel, (first + cells) * cell * voxel
+    edges = blueprint.grid.near(low - LARGEST_SHIFT, high + LARGEST_SHIFT, REACH)
+    marks = blueprint.marks.near(low - 2 * LARGEST_SHIFT, high + 2 * LARGEST_SHIFT)
+    frame = Frame(
+        first * cell,
+        cell,
+        cells,
+        voxel,
+        hash_seed(blueprint.spec, "warp"),
+        hash_seed(blueprint.spec, "look"),
+        blueprint.tone,
+        blueprint.glia,
+    )
+    shape = tuple(int(n) for n in cells * cell)
+    canvas = Canvas(
+        np.zeros(shape, np.uint8),
+        *(np.zeros(shape, np.int32) for _ in range(4)),
+        np.zeros(shape, np.uint8),
+    )
+    centres = _cell_centres(frame)
+    half = 0.5 * float(np.linalg.norm(cell * voxel)) * STRETCH
+    by_edge, by_mark = cell_lists(edges, marks, centres, half)
+    _paint(frame, edges, marks, (by_edge, by_mark), blueprint.sections, canvas)
+    crop = box.shift(tuple(int(-v) for v in frame.first)).slices
+    return [layer[crop] for layer in canvas]
+
+
+@njit(cache=True, nogil=True)
+def _cell_centres(frame: Frame) -> NDArray[np.float64]:
+    """Layout positions of the centres of the cells; a section's jitter is left to `STRETCH`."""
+    cells, count = frame.cells, 0
+    centres = np.empty((cells[0] * cells[1] * cells[2], 3))
+    for i in range(cells[0]):
+        for j in range(cells[1]):
+            for k in range(cells[2]):
+                z = (frame.first[0] + (i + 0.5) * frame.cell[0]) * frame.voxel[0]
+                y = (frame.first[1] + (j + 0.5) * frame.cell[1]) * frame.voxel[1]
+                x = (frame.first[2] + (k + 0.5) * frame.cell[2]) * frame.voxel[2]
+                centres[count] = bend(frame.seed, z, y, x)
+                count += 1
+    return centres
+
+
+@njit(cache=True, nogil=True)
+def _paint(
+    frame: Frame,
+    edges: Edges,
+    marks: Marks,
+    lists: tuple[Lists, Lists],
+    sections: Sections,
+    canvas: Canvas,
+) -> None:
+    """Fill the canvas cell by cell."""
+    (edge_start, edge_rows), (mark_start, mark_rows) = lists
+    scratch = np.empty(len(edges.radius) + 1)
+    cells, cell = frame.cells, frame.cell
+    for n in range(cells[0] * cells[1] * cells[2]):
+        i, rest = divmod(n, cells[1] * cells[2])
+        j, k = divmod(rest, cells[2])
+        near = edge_rows[edge_start[n] : edge_start[n + 1]]
+        local = mark_rows[mark_start[n] : mark_start[n + 1]]
+        for z in range(i * cell[0], (i + 1) * cell[0]):
+            if frame.first[0] + z >= len(sections.kind):
+                continue
+            for y in range(j * cell[1], (j + 1) * cell[1]):
+                for x in range(k * cell[2], (k + 1) * cell[2]):
+                    _paint_voxel(
+                        frame, edges, marks, near, local, sections, canvas, (z, y, x), scratch
+                    )
+
+
+@njit(cache=True, nogil=True)
+def _paint_voxel(
+    frame: Frame,
+    edges: Edges,
+    marks: Marks,
+    near: NDArray[np.int64],
+    local: NDArray[np.int64],
+    sections: Sections,
+    canvas: Canvas,
+    at: Triple,
+    scratch: NDArray[np.float64],
+) -> None:
+    """Fill one voxel of every layer."""
+    z, y, x = at
+    c, b, a = frame.first[2] + x, frame.first[1] + y, frame.first[0] + z
+    point = bend(
+        frame.seed,
+        (a + 0.5) * frame.voxel[0],
+        (b + 0.5) * frame.voxel[1] + sections.jitter[a, 0],
+        (c + 0.5) * frame.voxel[2] + sections.jitter[a, 1],
+    )
+    owner = find_owner(edges, near, point, frame.seed, scratch)
+    if len(local) > 0:
+        owner = wrap_in_glia(owner, marks, local, point, frame.look)
+    scene = look_around(owner, marks, local, point)
+    gap = space_half(frame.look, point)
+    canvas.neuron[z, y, x], canvas.fragment[z, y, x] = owner.neuron, owner.fragment
+    canvas.mito[z, y, x], canvas.cleft[z, y, x] = scene.mito, scene.cleft
+    if scene.cleft > 0:
+        canvas.classes[z, y, x] = CLEFT
+    elif scene.mito > 0:
+        canvas.classes[z, y, x] = MITO_BOUNDARY if scene.wall < MITO_WALL else MITO
+    else:
+        hidden = owner.depth < gap or frame.glia[owner.neuron]
+        canvas.classes[z, y, x] = BACKGROUND if hidden else NEURON
+    kind = sections.kind[a]
+    if kind == MISSING:
+        canvas.em[z, y, x] = 0
+        return
+    blur = 13.0 if kind == BLURRED else 0.0
+    value = shade(
+        owner, scene, edges, point, frame.look, frame.tone[owner.neuron], blur, frame.voxel[0], gap
+    )
+    noise = grain(frame.look, a, b, c) + grain(frame.look, a, b, c + 1)
+    value = 128.0 + (value - 128.0) * sections.gain[a] + sections.offset[a] + 6.0 * noise
+    canvas.em[z, y, x] = np.uint8(min(255.0, max(0.0, value)))

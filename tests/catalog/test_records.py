@@ -1,0 +1,129 @@
+"""Every shipped record, and opening data sets by name."""
+
+import h5py
+import numpy as np
+import pytest
+
+import segmend as sg
+from segmend.catalog.labels import LabelSpec, segment_ids
+from segmend.catalog.record import load_record, record_names
+from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, UnknownNameError
+
+
+@pytest.mark.parametrize("name", record_names())
+def test_every_record_is_complete(name):
+    record, _ = load_record(name)
+    assert record.name == name
+    assert record.title
+    assert record.citation.strip()
+    assert record.version
+    assert record.licence.name or record.licence.state == "unstated"
+    assert record.licence.source or record.licence.state == "unstated"
+    assert all(layer.doc for layer in record.layers.values())
+    assert {"image", "neurons", "automatic"} <= set(record.layers)
+    assert all(d.endswith(".") for d in record.defects)
+
+
+def test_real_tissue_opens_by_name(shared_data):
+    fib25 = sg.open("fib25", path=shared_data / "fib25" / "fib25.h5")
+    box = sg.Box.around((800, 1200, 1200), 100)
+    assert fib25.image[box].shape == (10, 10, 10)
+    assert fib25.labels["neurons"][box].dtype == np.uint64
+    assert set(fib25.labels) == {"neurons", "automatic", "supervoxels"}
+    assert fib25.fingerprint().startswith("sha256:")
+
+
+def test_unknown_names_are_answered_with_the_nearest(shared_data):
+    with pytest.raises(UnknownNameError, match="Did you mean 'fib25'"):
+        sg.open("fib52")
+    fib25 = sg.open("fib25", path=shared_data / "fib25" / "fib25.h5")
+    with pytest.raises(UnknownNameError, match="Did you mean 'neurons'"):
+        fib25.labels["neuron"]
+    with pytest.raises(BadInputError, match="path"):
+        sg.open("fib25")
+    with pytest.raises(ReadFailedError, match="there is no file"):
+        sg.open("fib25", path="nowhere.h5").image  # noqa: B018  opening is what fails
+    with pytest.raises(BadInputError, match="no parameters"):
+        sg.open("fib25", path="nowhere.h5", seed=1)
+
+
+def test_synthetic_tissue_needs_a_seed_and_known_parameters():
+    with pytest.raises(BadInputError, match="no seed"):
+        sg.open("synthetic")
+    with pytest.raises(BadInputError, match="unknown: \\['sede'\\]"):
+        sg.open("synthetic", sede=1)
+    with pytest.raises(BadInputError, match="no path"):
+        sg.open("synthetic", path="a.h5", seed=1)
+
+
+OWN = """
+name = "own"
+title = "A volume of one's own"
+species = "fly"
+version = "1"
+driver = "hdf5"
+path = "own.h5"
+citation = "None."
+grid_origin_nm = [0, 0, 0]
+licence = { state = "unstated" }
+[layers.image]
+key = "em"
+doc = "EM"
+[layers.automatic]
+key = "labels"
+doc = "Segmentation"
+labels = { kind = "instance", background = 99, invalid = [18446744073709551614] }
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.toml").write_text(OWN)
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        labels = np.full((4, 4, 4), 99, np.uint64)
+        labels[0], labels[1] = 2**64 - 2, 5
+        for key, data in (("em", np.zeros((4, 4, 4), np.uint16)), ("labels", labels)):
+            file[key] = data
+            file[key].attrs["resolution"] = (10, 10, 10)
+    return tmp_path / "own.toml"
+
+
+def test_a_record_of_ones_own_opens_beside_its_file(own):
+    dataset = sg.open(str(own))
+    ids = dataset.segments("automatic")
+    assert np.unique(ids).tolist() == [0, 5]  # background and invalid voxels are no ids
+    assert dataset.edits == ()
+    assert dataset.synapses == ()
+
+
+def test_an_image_that_is_not_uint8_is_refused(own):
+    with pytest.raises(SchemaError, match="uint16"):
+        sg.open(str(own)).image  # noqa: B018  opening is what fails
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "A volume of one\'s own"', "", "title"),
+        ('species = "fly"', 'species = "fly"\nspeces = "fly"', "speces"),
+        ('driver = "hdf5"', 'driver = "wkw"', "wkw"),
+        ("[layers.image]", "[layers.picture]", "layer 'image'"),
+        ('name = "own"', "name = ", "not a data set record"),
+    ],
+)
+def test_broken_records_are_named(own, old, new, message):
+    own.write_text(OWN.replace(old, new))
+    with pytest.raises(SchemaError, match=message):
+        sg.open(str(own))
+    with pytest.raises(SchemaError, match="there is no record"):
+        sg.open("none.toml")
+
+
+def test_label_meaning_is_applied_exactly():
+    labels = np.array([0, 7, 2**64 - 1], np.uint64)
+    spec = LabelSpec("instance", invalid=(2**64 - 1,))
+    assert segment_ids(labels, spec, source="a").tolist() == [0, 7, 0]
+    with pytest.raises(SchemaError, match="classes"):
+        segment_ids(labels, LabelSpec("semantic"), source="a")
+    with pytest.raises(SchemaError, match="uses 0 as a segment id"):
+        segment_ids(labels, LabelSpec("instance", background=7), source="a")
