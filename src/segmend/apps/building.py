@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segmend.apps.progress import Progress
+from segmend.build.ledger import ShardOutcome
 from segmend.build.pipeline import Built, build, check_output
 from segmend.build.plan import Plan, make_plan
 from segmend.build.settings import load_settings
@@ -32,12 +33,12 @@ def build_benchmark(
     plan_settings = load_settings(plan_file, overrides)
     check_output(out)  # before the minutes, not after
     plan = make_plan(plan_settings, plan_file.absolute().parent, say=progress.say)
-    title = f"drawing {plan.n_rows} rows in {len(plan.units)} shards"
-    with progress.bar(title, plan.n_rows) as bar:
-        built = build(
-            plan,
-            out,
-            workers=workers or settings().workers,
-            done=lambda outcome: bar.advance(outcome.planned),
-        )
-    return built, plan
+    progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
+    drawn = 0
+
+    def count(outcome: ShardOutcome) -> None:
+        nonlocal drawn
+        drawn += outcome.planned
+        progress.report("drawing rows", drawn, plan.n_rows)
+
+    return build(plan, out, workers=workers or settings().workers, done=count), plan

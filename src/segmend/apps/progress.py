@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -16,77 +15,76 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.progress import Progress as RichProgress
+from rich.progress import Progress as Bars
+
+_COLUMNS = (
+    SpinnerColumn(),
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+)
 
 
-@dataclass
 class Progress:
-    """Says what is being done and how far it is, on standard error.
+    """Says on standard error what is being done and how far it is.
 
-    Attributes:
+    Use it in a ``with`` statement, so that a bar is cleared when an error passes.
+
+    Args:
         quiet: Say nothing.
     """
 
-    quiet: bool = False
-    _started: float = field(default_factory=time.monotonic)
-    _bar: RichProgress | None = None
-    _task: object = None
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._started = time.monotonic()
+        self._bars: Bars | None = None
+        self._stage = ""
+        self._tenths = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clear()
 
     def say(self, text: str) -> None:
-        """Announce a stage."""
-        if self.quiet:
-            return
-        if self._bar is not None:
-            self._bar.console.print(f"[dim]{self._clock()}[/dim] {text}", highlight=False)
-        else:
-            sys.stderr.write(f"{self._clock()} {text}\n")
+        """Announce something."""
+        self._clear()
+        if not self._quiet:
+            seconds = int(time.monotonic() - self._started)
+            sys.stderr.write(f"{seconds // 60:d}:{seconds % 60:02d} {text}\n")
             sys.stderr.flush()
 
-    @contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Counter]:
-        """Count up to ``total``."""
-        self.say(text)
-        if self.quiet or not sys.stderr.isatty():
-            yield Counter(self, None, total)
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` steps of a stage are done."""
+        if self._quiet:
             return
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-            self._bar = bar
-            bar.add_task(text, total=total)
-            try:
-                yield Counter(self, bar, total)
-            finally:
-                self._bar = None
+        if stage != self._stage:
+            self._clear()
+            self._stage = stage
+        if sys.stderr.isatty():
+            self._draw(done, total)
+        elif total and done * 10 // total > self._tenths:
+            self._tenths = done * 10 // total
+            sys.stderr.write(f"       {stage}: {done} of {total}\n")
+            sys.stderr.flush()
+        if done >= total:
+            self._clear()
 
-    def _clock(self) -> str:
-        seconds = int(time.monotonic() - self._started)
-        return f"{seconds // 60:d}:{seconds % 60:02d}"
+    def _draw(self, done: int, total: int) -> None:
+        if self._bars is None:
+            self._bars = Bars(*_COLUMNS, console=Console(stderr=True), transient=True)
+            self._bars.add_task(self._stage)
+            self._bars.start()
+        self._bars.update(self._bars.task_ids[0], completed=done, total=total)
 
-
-@dataclass
-class Counter:
-    """Counts towards a total, on a bar or in lines at each tenth."""
-
-    progress: Progress
-    bar: RichProgress | None
-    total: int
-    count: int = 0
-
-    def advance(self, by: int) -> None:
-        """Count ``by`` more."""
-        self.update(self.count + by, self.total)
-
-    def update(self, count: int, total: int) -> None:
-        """Set the count, and the total where it was not known before."""
-        before = self.count if total == self.total else 0
-        self.count, self.total = count, total
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=count, total=total)
-        elif total and count * 10 // total > before * 10 // total:
-            self.progress.say(f"  {count} of {total}")
+    def _clear(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._stage, self._tenths = None, "", 0

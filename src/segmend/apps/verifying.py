@@ -47,8 +47,8 @@ def verify_benchmark(folder: Path, progress: Progress) -> Checked:
     Raises:
         BadInputError: if the folder does not exist.
     """
-    with progress.bar(f"verifying {folder}", 0) as bar:
-        found = verify(folder, progress=bar.update)
+    progress.say(f"verifying {folder}")
+    found = verify(folder, progress=lambda n, of: progress.report("checking shards", n, of))
     return Checked(found, (*found.problems, *_ledger(folder, found)))
 
 

@@ -106,16 +106,20 @@ class Dataset:
     @property
     def edits(self) -> tuple[TrueEdit, ...]:
         """The true edit log, where the data set has one; otherwise empty."""
+        if "edits" not in self.record.tables:
+            return ()
         from segmend.synthetic.write import read_edits
 
-        return read_edits(self.file) if "edits" in self.record.tables else ()
+        return read_edits(self.file)
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         """The synapse table, where the data set has one; otherwise empty."""
+        if "synapses" not in self.record.tables:
+            return ()
         from segmend.synthetic.write import read_synapses
 
-        return read_synapses(self.file) if "synapses" in self.record.tables else ()
+        return read_synapses(self.file)
 
 
 def open(  # noqa: A001  `sg.open` is the name people expect

@@ -104,10 +104,12 @@ def _resample(
     found = drawn = redrawn = 0
     while found < n and drawn < n * _DRAWS_PER_RESAMPLE:
         values = statistic(_draw(generator, count, chunk)[:, index])
-        defined = values[np.isfinite(values)][: n - found]
-        kept.append(defined)
+        defined = np.flatnonzero(np.isfinite(values))[: n - found]
+        kept.append(values[defined])
         found, drawn = found + defined.size, drawn + chunk
-        redrawn += int(np.count_nonzero(~np.isfinite(values)))
+        # Draws behind the last one needed were never asked for.
+        asked = int(defined[-1]) + 1 if found == n else chunk
+        redrawn += asked - defined.size
     return np.concatenate(kept), redrawn
 
 

@@ -113,7 +113,7 @@ def _change(geometry: Array, em: Array, views: tuple[str, ...], changes: Changes
                 flip_view(image, view, axis=int(axis))
     for plane in em:
         for axis in np.flatnonzero(draws.random(2) < 0.5):
-            plane[:] = np.flip(plane, axis=axis + 1).copy()
+            plane[:] = np.flip(plane, axis=int(axis) + 1).copy()
     gain, shift = 1 + _EM_GAIN * draws.uniform(-1, 1), _EM_SHIFT * draws.uniform(-1, 1)
     grey = em[:, em_channel("em")]
     grey[:] = np.clip((grey - 0.5) * gain + 0.5 + shift, 0, 1)

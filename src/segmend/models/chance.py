@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from segmend.loaders.examples import examples
 from segmend.models.model import Answers, Arrays, LogRow, Report, TrainSettings, pack_masks, quiet
 from segmend.models.views import VIEW_AXES
 from segmend.shards.reader import Benchmark
-from segmend.tasks.task import Inputs, Task
+from segmend.tasks.task import GEOMETRY, Inputs, Task
 
 
 class Chance:
@@ -45,14 +46,17 @@ class Chance:
         self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
     ) -> Answers:
         """The same probability for every row, or a random cut through every row."""
-        rows = examples(benchmark, task, split)
+        # Only the silhouettes are looked at: EM is not even read.
+        looked_at = replace(task, input_columns=(GEOMETRY,))
+        rows = examples(benchmark, looked_at, split, targets=False)
+        hashes = tuple(map(str, rows.hashes))
         if task.target_kind == "binary":
-            return Answers(tuple(rows.hashes), scores=np.full(len(rows), self._prior[0]))
+            return Answers(hashes, scores=np.full(len(rows), self._prior[0]))
         masks = []
         for done, example in enumerate(rows, start=1):
             masks.append(random_cut(example.inputs, self._seed, example.sample_hash))
             report("cutting", done, len(rows))
-        return Answers(tuple(rows.hashes), masks=pack_masks(masks))
+        return Answers(hashes, masks=pack_masks(masks))
 
     def arrays(self) -> Arrays:
         """The prevalence."""

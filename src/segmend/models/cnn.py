@@ -72,7 +72,11 @@ class Cnn:
             )
         with TemporaryDirectory(prefix="segmend-") as folder, torch.inference_mode():
             rows = pack(
-                examples(benchmark, task, split), task, Path(folder), answers=False, report=report
+                examples(benchmark, task, split, targets=False),
+                task,
+                Path(folder),
+                answers=False,
+                report=report,
             )
             batches = in_order(rows, positions=net.shape.masks)
             if task.target_kind == "binary":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from segmend.models.features import feature_names, row_features
 from segmend.models.model import Answers, Arrays, LogRow, Report, TrainSettings, quiet
 from segmend.models.trees import Trees, from_sklearn
 from segmend.shards.reader import Benchmark
-from segmend.tasks.task import Task
+from segmend.tasks.task import GEOMETRY, Task
 
 MOST_TREES = 200
 """Trees grown; validation decides how many of them are kept."""
@@ -67,9 +68,9 @@ class GeometryBoosting:
                 found=f"it was {'trained on other features' if self._trees else 'never trained'}",
                 fix="Train it on this task",
             )
-        rows = examples(benchmark, task, split)
+        rows = _rows(benchmark, task, split)
         scores = _sigmoid(self._trees.log_odds(_features(rows, task, report)))
-        return Answers(tuple(rows.hashes), scores=scores)
+        return Answers(tuple(map(str, rows.hashes)), scores=scores)
 
     def arrays(self) -> Arrays:
         """The nodes of the trees."""
@@ -90,8 +91,13 @@ class GeometryBoosting:
 def _table(
     benchmark: Benchmark, task: Task, split: str, report: Report
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    rows = examples(benchmark, task, split)
+    rows = _rows(benchmark, task, split)
     return _features(rows, task, report), rows.labels
+
+
+def _rows(benchmark: Benchmark, task: Task, split: str) -> Examples:
+    """The rows of a task without their EM, which is not even read."""
+    return examples(benchmark, replace(task, input_columns=(GEOMETRY,)), split, targets=False)
 
 
 def _features(rows: Examples, task: Task, report: Report) -> NDArray[np.float64]:
@@ -115,7 +121,7 @@ def _validation(
 
 def _grow(rows: NDArray[np.float64], labels: NDArray[np.float64], seed: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     booster = HistGradientBoostingClassifier(
         max_iter=MOST_TREES,

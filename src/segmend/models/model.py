@@ -47,8 +47,8 @@ class TrainSettings:
 
     seed: int = 0
     epochs: int = 14
-    batch_size: int = 32
-    learning_rate: float = 2e-3
+    batch_size: int = 16
+    learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
@@ -64,6 +64,7 @@ class Predictions:
 
     Attributes:
         task: Name of the task.
+        task_version: Its version.
         model: Name of the model.
         run: Name of the run that made it.
         benchmark: sha256 of the ``shards.csv`` of the benchmark predicted on.
@@ -75,6 +76,7 @@ class Predictions:
     """
 
     task: str
+    task_version: str
     model: str
     run: str
     benchmark: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,10 @@ from segmend.core.sample import (
     SPLIT_MASK_BACKGROUND,
 )
 from segmend.loaders.examples import Examples
+from segmend.models.losses import IGNORE
 from segmend.models.model import Report
 from segmend.models.views import REDUCTION, SIZE, reduce_em, reduce_geometry
-from segmend.tasks.task import Task
-
-IGNORE = 255
+from segmend.tasks.task import Target, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Packed:
 
     geometry: NDArray[np.float16]
     em: NDArray[np.uint8]
-    targets: NDArray[np.float32] | NDArray[np.uint8] | None
+    targets: NDArray[Any] | None
     hashes: tuple[str, ...]
     views: tuple[str, ...]
 
@@ -64,22 +64,23 @@ def pack(rows: Examples, task: Task, folder: Path, *, answers: bool, report: Rep
         geometry[index] = reduce_geometry(example.inputs.geometry)
         em[index] = reduce_em(example.inputs.em)
         if answers:
+            assert example.target is not None  # the rows were opened with targets
             targets.append(_reduced_target(example.target))
         report("decoding", index + 1, count)
     kept = np.array(targets, dtype=np.float32 if task.target_kind == "binary" else np.uint8)
-    return Packed(geometry, em, kept if answers else None, tuple(rows.hashes), views)
+    return Packed(geometry, em, kept if answers else None, tuple(map(str, rows.hashes)), views)
 
 
-def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray:  # type: ignore[type-arg]
+def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.memmap(path, dtype=dtype, mode="w+", shape=shape)
 
 
-def _reduced_target(target: object) -> float | NDArray[np.uint8]:
+def _reduced_target(target: Target) -> float | NDArray[np.uint8]:
     """A label as it is; a split mask at every second pixel, as classes."""
     if not isinstance(target, np.ndarray):
-        return float(target)  # type: ignore[arg-type]
+        return target
     classes = np.full(256, IGNORE, dtype=np.uint8)
     classes[[SPLIT_MASK_A, SPLIT_MASK_B, SPLIT_MASK_BACKGROUND]] = (0, 1, IGNORE)
     return classes[target[..., ::REDUCTION, ::REDUCTION]]

@@ -60,11 +60,12 @@ def train(net: SiteNet, lesson: Lesson, settings: TrainSettings, *, report: Repo
         One row per epoch: epoch, learning_rate, train_loss and, with validation rows,
         validation_loss (both classes counting the same).
     """
-    steps = math.ceil(len(lesson.train) / settings.batch_size)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _shape(steps * settings.epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, _shape(_steps(lesson, settings) * settings.epochs)
+    )
     log: list[LogRow] = []
     best, best_loss = _copy(net), math.inf
     with _seeded(settings.seed):
@@ -130,7 +131,7 @@ def _steps(lesson: Lesson, settings: TrainSettings) -> int:
 
 def _order(lesson: Lesson, seed: int, epoch: int) -> NDArray[np.int64]:
     if lesson.binary and lesson.train.targets is not None:
-        return balanced_order(lesson.train.targets, seed, epoch)
+        return balanced_order(lesson.train.targets.tolist(), seed, epoch)
     return epoch_order(len(lesson.train), seed, epoch)
 
 

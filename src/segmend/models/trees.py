@@ -125,7 +125,7 @@ def from_sklearn(booster: Any) -> Trees:
     """
     nodes = [stage[0].nodes for stage in booster._predictors]  # noqa: SLF001
     starts = np.cumsum([0, *(len(tree) for tree in nodes)])
-    every = np.concatenate(nodes) if nodes else np.zeros(0)
+    every: NDArray[Any] = np.concatenate(nodes)
     offset = np.repeat(starts[:-1], np.diff(starts))
     leaf = every["is_leaf"].astype(bool)
     itself = np.arange(len(every))

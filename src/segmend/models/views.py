@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def reduce_geometry(geometry: NDArray[np.floating]) -> Array:
     if geometry.ndim != 4 or geometry.shape[1:] != (len(CHANNELS), IMAGE_SIZE, IMAGE_SIZE):
         raise SchemaError(f"geometry must be (views, 7, 224, 224), got {geometry.shape}")
     blocks = _blocks(geometry.astype(np.float32))
-    reduced = sum(blocks[1:], blocks[0])
+    reduced: Array = sum(blocks[1:], blocks[0])
     covered = reduced[:, channel("silhouette")][:, None]
     reduced /= np.maximum(covered, 1)
     reduced[:, _BINARY] = np.maximum.reduce([block[:, _BINARY] for block in blocks])
@@ -137,7 +138,7 @@ def world_positions(view: str, depth: Array) -> Array:
     return np.einsum("kw,krc->wrc", axes, coordinates)
 
 
-def _blocks(images: NDArray) -> list[NDArray]:  # type: ignore[type-arg]
+def _blocks(images: NDArray[Any]) -> list[NDArray[Any]]:
     """The images made of the first, second, ... pixel of every block of pixels."""
     offsets = range(REDUCTION)
     return [images[..., r::REDUCTION, c::REDUCTION] for r in offsets for c in offsets]

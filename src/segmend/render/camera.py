@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from segmend.core.sample import IMAGE_SIZE, VIEWS
 from segmend.samples.candidate import VIEW_CUBE
 
-XYZ = (2, 1, 0)
-"""Where x, y and z lie in a ``(z, y, x)`` triple."""
-
 
 @dataclass(frozen=True, slots=True)
 class Camera:

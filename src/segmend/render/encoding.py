@@ -11,6 +11,9 @@ ENCODINGS = ("metric", "published")
 MIN_DEPTH = 2.0**-11
 """Smallest metric depth of a foreground pixel, so that it differs from the background's 0."""
 
+HALF_ONE = np.float16(1).view(np.uint16)
+"""The bits of 1 in half precision."""
+
 
 def encoded_depth(
     depth: NDArray[np.float32], foreground: NDArray[np.bool_], encoding: str
@@ -50,23 +53,23 @@ def _write_half(bits, foreground, out):  # type: ignore[no-untyped-def]
         for y in range(bits.shape[1]):
             for x in range(bits.shape[2]):
                 if foreground[view, y, x]:
-                    out[view, y, x] = half_bits(bits[view, y, x])
+                    out[view, y, x] = _half_bits(np.int64(bits[view, y, x]))
 
 
 @njit(cache=True, nogil=True)
-def half_bits(single):  # type: ignore[no-untyped-def]
-    """Bits of the half nearest to a float32 of magnitude below 65520, given as bits."""
-    sign = single >> np.uint32(16) & np.uint32(0x8000)
-    exponent = np.int64(single >> np.uint32(23) & np.uint32(0xFF)) - 112
-    mantissa = np.int64(single & np.uint32(0x7FFFFF))
+def _half_bits(single):  # type: ignore[no-untyped-def]
+    """Bits of the half nearest to a float32 of magnitude below 65520, given as bits in an int64."""
+    sign = single >> 16 & 0x8000
+    exponent = (single >> 23 & 0xFF) - 112
+    mantissa = single & 0x7FFFFF
     drop = 13
     if exponent <= 0:
         # Subnormal half: the implicit leading one becomes explicit.
-        drop = min(14 - exponent, 25)
+        drop = 14 - exponent if exponent > -11 else 25
         mantissa |= 0x800000
         exponent = 0
     kept, rest, half = mantissa >> drop, mantissa & (1 << drop) - 1, 1 << drop - 1
     value = (exponent << 10) + kept
     if rest > half or (rest == half and value & 1):
         value += 1
-    return np.uint16(sign | np.uint32(value))
+    return np.uint16(sign | value)

@@ -21,7 +21,7 @@ from segmend.core.sample import (
     channel,
 )
 from segmend.render.camera import pixel_size
-from segmend.render.encoding import ENCODINGS, encoded_depth, srgb_coded, write_half
+from segmend.render.encoding import ENCODINGS, HALF_ONE, encoded_depth, srgb_coded, write_half
 from segmend.render.raster import LIMIT, NO_FACE, SUBPIXEL, fuse, rasterise, shade
 from segmend.segments.mesh import Mesh
 
@@ -106,10 +106,11 @@ def encode_geometry(frame: Frame, encoding: Encoding) -> NDArray[np.float16]:
             f"there is no geometry encoding '{encoding}'", fix=f"Use one of {ENCODINGS}"
         )
     out = np.zeros(GEOMETRY_SHAPE, np.float16)
-    out[:, channel("mask_a")] = frame.cover_a
-    out[:, channel("mask_b")] = frame.cover_b
     foreground = frame.owner >= 0
-    out[:, channel("silhouette")] = foreground
+    flags = {"silhouette": foreground, "mask_a": frame.cover_a, "mask_b": frame.cover_b}
+    for name, flag in flags.items():
+        # The bits of 1.0: NumPy converts from bool to half ten times slower.
+        out.view(np.uint16)[:, channel(name)] = flag * HALF_ONE
     depth = encoded_depth(frame.depth, foreground, encoding)
     write_half(depth, foreground, out[:, channel("depth")])
     normals = srgb_coded(frame.normals) if encoding == "published" else frame.normals

@@ -12,9 +12,10 @@ import numpy as np
 from numba import njit
 
 from segmend.core.sample import IMAGE_SIZE
-from segmend.render.camera import CAMERAS, HALF_DEPTH, XYZ
+from segmend.render.camera import HALF_DEPTH
 
-SUBPIXEL = 4096
+SUBPIXEL_BITS = 12
+SUBPIXEL = 1 << SUBPIXEL_BITS
 """Steps per pixel."""
 
 LIMIT = 2**28
@@ -27,35 +28,21 @@ SAME_DEPTH = np.float32(2e-7)
 """Depths closer than this are one surface: two touching segments share their triangles, whose
 depths agree but for rounding (float32 has steps of 6e-8 below 1)."""
 
+_END = IMAGE_SIZE - 1
 _CENTER = IMAGE_SIZE // 2 * SUBPIXEL
 _HALF = SUBPIXEL // 2
 _DEPTH_SCALE = 1 / (2 * HALF_DEPTH * SUBPIXEL)
-# Per view: position of the axis in a (z, y, x) triple, and its sign.
-_RIGHT = tuple((XYZ[c.right[0]], c.right[1]) for c in CAMERAS.values())
-_DOWN = tuple((XYZ[c.up[0]], -c.up[1]) for c in CAMERAS.values())
-_FORWARD = tuple((XYZ[c.forward[0]], c.forward[1]) for c in CAMERAS.values())
-
-
-@njit(cache=True, nogil=True)
-def _first(low):  # type: ignore[no-untyped-def]
-    """First pixel whose centre is at or behind a coordinate."""
-    return (low + _CENTER + _HALF - 1) // SUBPIXEL
-
-
-@njit(cache=True, nogil=True)
-def _last(high):  # type: ignore[no-untyped-def]
-    """Last pixel whose centre is at or before a coordinate."""
-    return (high + _CENTER - _HALF) // SUBPIXEL
 
 
 @njit(cache=True, nogil=True)
 def _project(points, vertex, view):  # type: ignore[no-untyped-def]
-    """Column, row and depth of a vertex, steps from the centre of the view."""
-    right, down, forward = _RIGHT[view], _DOWN[view], _FORWARD[view]
-    column = np.int64(points[vertex, right[0]]) * right[1]
-    row = np.int64(points[vertex, down[0]]) * down[1]
-    depth = np.int64(points[vertex, forward[0]]) * forward[1]
-    return column, row, depth
+    """Column, row and depth of a vertex in steps from the centre: `CAMERAS`, written out."""
+    z, y, x = np.int64(points[vertex, 0]), np.int64(points[vertex, 1]), np.int64(points[vertex, 2])
+    if view == 0:
+        return -y, -z, x
+    if view == 1:
+        return x, -z, y
+    return x, -y, -z
 
 
 @njit(cache=True, nogil=True)
@@ -65,35 +52,49 @@ def _edge(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _cover(points, face, number, view, depth, owner):  # type: ignore[no-untyped-def]
-    """Draw one triangle into one view."""
-    ax, ay, az = _project(points, face[0], view)
-    bx, by, bz = _project(points, face[1], view)
-    cx, cy, cz = _project(points, face[2], view)
-    area = _edge(ax, ay, bx, by, cx, cy)
-    if area == 0:
-        return
-    first_x, last_x = max(_first(min(ax, bx, cx)), 0), min(_last(max(ax, bx, cx)), IMAGE_SIZE - 1)
-    first_y, last_y = max(_first(min(ay, by, cy)), 0), min(_last(max(ay, by, cy)), IMAGE_SIZE - 1)
-    sign = 1 if area > 0 else -1
-    for y in range(first_y, last_y + 1):
-        py = y * SUBPIXEL + _HALF - _CENTER
-        for x in range(first_x, last_x + 1):
-            px = x * SUBPIXEL + _HALF - _CENTER
-            a = _edge(bx, by, cx, cy, px, py) * sign
-            b = _edge(cx, cy, ax, ay, px, py) * sign
-            c = _edge(ax, ay, bx, by, px, py) * sign
-            if a < 0 or b < 0 or c < 0:
-                continue
-            steps = (np.float64(a) * az + np.float64(b) * bz + np.float64(c) * cz) / (area * sign)
-            at = np.float32(steps * _DEPTH_SCALE + 0.5)
-            if 0 <= at <= 1 and at < depth[view, y, x]:
-                depth[view, y, x] = at
-                owner[view, y, x] = number
+def _pixels(a, b, c):  # type: ignore[no-untyped-def]
+    """First and last pixel of the image whose centres lie within a triangle's extent on an axis."""
+    shift = _CENTER - _HALF
+    low, high = np.int64(min(a, b, c)) + shift, np.int64(max(a, b, c)) + shift
+    # A shift rounds down, also below 0, and is much faster than Python's division.
+    first, last = (low + SUBPIXEL - 1) >> SUBPIXEL_BITS, high >> SUBPIXEL_BITS
+    return max(first, 0), min(last, _END)
 
 
 @njit(cache=True, nogil=True)
-def rasterise(points, faces, depth, owner):  # type: ignore[no-untyped-def]
+def _cover(points, corners, view, pixels, number, depth, face_at):  # type: ignore[no-untyped-def]
+    """Draw one triangle into one view, within a range of columns and of rows."""
+    columns, rows = pixels
+    a = _project(points, corners[0], view)
+    b = _project(points, corners[1], view)
+    c = _project(points, corners[2], view)
+    area = _edge(a[0], a[1], b[0], b[1], c[0], c[1])
+    if area == 0:
+        return
+    if area < 0:
+        area, b, c = -area, c, b
+    step_a, step_b, step_c = (b[1] - c[1], c[1] - a[1], a[1] - b[1])
+    px = columns[0] * SUBPIXEL + _HALF - _CENTER
+    for y in range(rows[0], rows[1] + 1):
+        py = y * SUBPIXEL + _HALF - _CENTER
+        weight_a = _edge(b[0], b[1], c[0], c[1], px, py)
+        weight_b = _edge(c[0], c[1], a[0], a[1], px, py)
+        weight_c = area - weight_a - weight_b
+        for x in range(columns[0], columns[1] + 1):
+            if weight_a >= 0 and weight_b >= 0 and weight_c >= 0:
+                steps = np.float64(weight_a) * a[2] + np.float64(weight_b) * b[2]
+                steps += np.float64(weight_c) * c[2]
+                at = np.float32(steps / area * _DEPTH_SCALE + 0.5)
+                if 0 <= at <= 1 and at < depth[view, y, x]:
+                    depth[view, y, x] = at
+                    face_at[view, y, x] = number
+            weight_a += step_a * SUBPIXEL
+            weight_b += step_b * SUBPIXEL
+            weight_c += step_c * SUBPIXEL
+
+
+@njit(cache=True, nogil=True)
+def rasterise(points, faces, depth, face_at):  # type: ignore[no-untyped-def]
     """Draw a mesh into its own three z-buffers.
 
     Args:
@@ -102,32 +103,23 @@ def rasterise(points, faces, depth, owner):  # type: ignore[no-untyped-def]
         depth: float32 ``(3, 224, 224)``, infinity where nothing was drawn yet; overwritten with 0
             at the front face of the view cube to 1 at its back face. What lies outside the cube
             is not drawn.
-        owner: uint32, the same shape; overwritten with the number of the visible triangle.
+        face_at: uint32, the same shape; overwritten with the number of the visible triangle.
     """
     for number in range(faces.shape[0]):
         i, j, k = faces[number, 0], faces[number, 1], faces[number, 2]
-        z = _holds_center(points[i, 0], points[j, 0], points[k, 0])
-        y = _holds_center(points[i, 1], points[j, 1], points[k, 1])
-        x = _holds_center(points[i, 2], points[j, 2], points[k, 2])
         # Most triangles of a fine mesh lie between pixel centres in most views.
-        if y and z:
-            _cover(points, (i, j, k), number, 0, depth, owner)
-        if x and z:
-            _cover(points, (i, j, k), number, 1, depth, owner)
-        if x and y:
-            _cover(points, (i, j, k), number, 2, depth, owner)
-
-
-@njit(cache=True, nogil=True)
-def _holds_center(a, b, c):  # type: ignore[no-untyped-def]
-    """Whether the extent of a triangle along an axis holds the centre of a pixel of the image.
-
-    Centres lie symmetric about the middle of the image, so the sign of the axis does not matter.
-    """
-    low, high = np.int64(min(a, b, c)), np.int64(max(a, b, c))
-    if high < -_CENTER or low > _CENTER:
-        return False
-    return _first(low) <= _last(high)
+        z0, z1 = _pixels(points[i, 0], points[j, 0], points[k, 0])
+        y0, y1 = _pixels(points[i, 1], points[j, 1], points[k, 1])
+        x0, x1 = _pixels(points[i, 2], points[j, 2], points[k, 2])
+        # Pixel centres lie symmetric about the middle: a turned axis mirrors the pixels.
+        down_z, down_y = (_END - z1, _END - z0), (_END - y1, _END - y0)
+        corners = (i, j, k)
+        if y0 <= y1 and z0 <= z1:
+            _cover(points, corners, 0, (down_y, down_z), number, depth, face_at)
+        if x0 <= x1 and z0 <= z1:
+            _cover(points, corners, 1, ((x0, x1), down_z), number, depth, face_at)
+        if x0 <= x1 and y0 <= y1:
+            _cover(points, corners, 2, ((x0, x1), down_y), number, depth, face_at)
 
 
 @njit(cache=True, nogil=True)
@@ -187,10 +179,10 @@ def _pixel_normal(points, normals, corners, view, y, x):  # type: ignore[no-unty
     bx, by, _ = _project(points, j, view)
     cx, cy, _ = _project(points, k, view)
     px, py = x * SUBPIXEL + _HALF - _CENTER, y * SUBPIXEL + _HALF - _CENTER
-    area = np.float64(_edge(ax, ay, bx, by, cx, cy))
-    a = np.float64(_edge(bx, by, cx, cy, px, py)) / area
-    b = np.float64(_edge(cx, cy, ax, ay, px, py)) / area
-    c = np.float64(_edge(ax, ay, bx, by, px, py)) / area
+    share = 1 / np.float64(_edge(ax, ay, bx, by, cx, cy))
+    a = _edge(bx, by, cx, cy, px, py) * share
+    b = _edge(cx, cy, ax, ay, px, py) * share
+    c = _edge(ax, ay, bx, by, px, py) * share
     nz = a * normals[i, 0] + b * normals[j, 0] + c * normals[k, 0]
     ny = a * normals[i, 1] + b * normals[j, 1] + c * normals[k, 1]
     nx = a * normals[i, 2] + b * normals[j, 2] + c * normals[k, 2]
@@ -199,7 +191,8 @@ def _pixel_normal(points, normals, corners, view, y, x):  # type: ignore[no-unty
         # Opposite vertex normals cancel; the triangle itself still has a side.
         nz, ny, nx = _face_normal(points, i, j, k)
         length = np.sqrt(nz * nz + ny * ny + nx * nx)
-    return nz / length, ny / length, nx / length
+    scale = 1 / length
+    return nz * scale, ny * scale, nx * scale
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,14 @@ from segmend.render.camera import pixel_size
 from segmend.render.contact import CENTRAL, contact_point, inner_point
 from segmend.render.frame import Encoding, Frame, draw, encode_geometry, split_masks
 from segmend.render.labels import NO_SIDE, SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
-from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels
+from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels, window_width
 from segmend.samples.candidate import VIEW_CUBE, Candidate
 from segmend.segments.mesh import Mesh, mesh_from_mask
+from segmend.segments.surface_nets import REACH
 from segmend.volumes.volume import Volume
+
+MARGIN = REACH + 1
+"""Voxels read around the view cube, so that normals inside it do not feel where it was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def render_candidate(candidate: Candidate, layers: Layers, style: ViewStyle) -> 
     """
     _check(candidate, layers)
     sides = _read(candidate, layers, _voxels(candidate, layers.automatic.grid, style))
-    cube = _inside(sides.voxels, layers.automatic.grid.to_voxels(candidate.view_cube).grow(1))
+    cube = _inside(sides.voxels, layers.automatic.grid.to_voxels(candidate.view_cube).grow(MARGIN))
     view = sides.crop(cube)
     frame, masks = _frames(candidate, view)
     center = _em_center(candidate, view)
@@ -128,17 +133,12 @@ def _check(candidate: Candidate, layers: Layers) -> None:
 
 def _voxels(candidate: Candidate, grid: VoxelGrid, style: ViewStyle) -> VoxelBox:
     """What is read of the labels: the view cube and, as far as foreseeable, the EM window."""
-    em_reach = CENTRAL * VIEW_CUBE * candidate.view_extent_nm
-    window = window_voxels(grid, candidate.render_center_nm, style.em_pixel_size_nm)
-    cube = grid.to_voxels(candidate.view_cube).grow(1)
-    if window is not None:
-        cells = tuple(int(np.ceil(em_reach / s)) + 1 for s in grid.voxel_size)
-        wide = VoxelBox(
-            tuple(min(a - c, b) for a, c, b in zip(window.start, cells, cube.start, strict=True)),
-            tuple(max(a + c, b) for a, c, b in zip(window.stop, cells, cube.stop, strict=True)),
-        )
-        cube = wide
-    found = cube.intersect(grid.voxels)
+    center = candidate.render_center_nm
+    # A contact point lies in the central part of the cube; a window around it reaches further.
+    wander = CENTRAL * VIEW_CUBE * candidate.view_extent_nm
+    window = window_width(grid, style.em_pixel_size_nm) + 2 * wander
+    width = max(window, 2 * VIEW_CUBE * candidate.view_extent_nm)
+    found = grid.to_voxels(Box.around(center, width)).grow(MARGIN).intersect(grid.voxels)
     if found is None:
         raise RenderError(
             "segment_not_in_view",
@@ -165,8 +165,11 @@ def _frames(candidate: Candidate, view: SideBlock) -> tuple[Frame, dict[str, NDA
     """The drawing of the geometry and, for a split, the masks of its two sides."""
     if candidate.sides:
         pair = _drawn(candidate, [_mesh(view, SIDE_A), _mesh(view, SIDE_B)], "side_not_in_view")
-        whole = _mesh(view, SIDE_A, SIDE_B, NO_SIDE)
-        return _drawn(candidate, [whole], "segment_not_in_view"), split_masks(pair)
+        meshes = [_mesh(view, SIDE_A, SIDE_B, NO_SIDE)]
+        whole = _drawn(candidate, meshes, "segment_not_in_view")
+        # Through an open crop face the cut itself could be seen, where the segment shows nothing.
+        owner = np.where(whole.owner < 0, np.int8(-1), pair.owner)
+        return whole, split_masks(dataclasses.replace(pair, owner=owner))
     shown = (SIDE_A, SIDE_B)[: len(candidate.segments)]
     return _drawn(candidate, [_mesh(view, s) for s in shown], "segment_not_in_view"), {}
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segmend.core.box import Box, Point, Triple, VoxelBox
 from segmend.core.errors import BadInputError, RenderError
 from segmend.core.grid import VoxelGrid
 from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE, em_channel
-from segmend.render.labels import SIDE_A, SIDE_B, SideBlock
+from segmend.render.labels import SideBlock
 from segmend.render.planes import CARDINAL, PlaneAxes, best_plane, voxel_steps
+from segmend.render.sampling import sample_em, sample_sides
 from segmend.volumes.volume import Block, Volume
-
-SLAB = (-1, 0, 1)
-"""Samples along the plane's normal, in finest voxels."""
 
 STRETCH = (1, 99)
 """Percentiles of a slice that become 0 and 255."""
@@ -77,12 +74,15 @@ class Cut:
     sides: NDArray[np.uint8]
 
 
+def window_width(grid: VoxelGrid, pixel_size_nm: float) -> float:
+    """Width in nm of a cube that holds every plane through its centre, and its slab."""
+    return IMAGE_SIZE * pixel_size_nm * 2**0.5 + 2 * min(grid.voxel_size)
+
+
 def window_voxels(grid: VoxelGrid, center_nm: Point, pixel_size_nm: float) -> VoxelBox | None:
     """The voxels that any plane through a point can show, or None if none lies in the volume."""
-    diagonal = IMAGE_SIZE * pixel_size_nm * 2**0.5
-    # The slab lies one finest voxel to each side, an interpolation one voxel further.
-    cube = Box.around(center_nm, diagonal + 2 * min(grid.voxel_size))
-    return grid.to_voxels(cube).grow(1).intersect(grid.voxels)
+    cube = Box.around(center_nm, window_width(grid, pixel_size_nm))
+    return grid.to_voxels(cube).intersect(grid.voxels)
 
 
 def em_slices(site: EmSite) -> EmViews:
@@ -132,11 +132,14 @@ def cut_plane(site: EmSite, axes: PlaneAxes, block: Block, start: Triple) -> Cut
     shape = (IMAGE_SIZE, IMAGE_SIZE)
     cut = Cut(np.empty(shape, np.float32), np.empty(shape, np.bool_), np.empty(shape, np.uint8))
     center = site.image.grid.continuous(np.array(site.center_nm))
-    grid_shape = np.array(site.image.grid.shape)
-    image = (block.data, block.coverage, bool(block.coverage.all()), np.array(start), grid_shape)
-    sample_em(image, center, steps, cut.em, cut.covered)
-    sides = site.sides
-    sample_sides(sides.codes, center - np.array(sides.voxels.start), steps, cut.sides)
+    sample_em(
+        (block.data, block.coverage, bool(block.coverage.all())),
+        (start, site.image.grid.shape),
+        (center, steps),
+        (cut.em, cut.covered),
+    )
+    local = center - np.array(site.sides.voxels.start)
+    sample_sides(site.sides.codes, (local, steps), cut.sides)
     return cut
 
 
@@ -170,7 +173,7 @@ def _planes_voxels(site: EmSite, center: NDArray[np.float64], planes: list[Plane
     return found or VoxelBox((0, 0, 0), (0, 0, 0))
 
 
-def _image(cut: Cut, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _image(cut: Cut, limits: NDArray[np.floating]) -> NDArray[np.uint8]:
     low, high = (np.float32(v) for v in limits)
     image = np.zeros((IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
     if high > low:
@@ -185,133 +188,3 @@ def _image(cut: Cut, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def _empty_masks(image: NDArray[np.uint8]) -> list[str]:
     return [m for m in ("mask_a", "mask_b") if not image[..., em_channel(m)].any()]
-
-
-@njit(cache=True, nogil=True)
-def sample_em(image, center, steps, em, covered):  # type: ignore[no-untyped-def]
-    """Mean over the slab of trilinear samples.
-
-    Args:
-        image: Block ``(z, y, x)``, its coverage, whether that is complete, the block's first voxel
-            and the shape of the whole grid.
-        center: Continuous voxels of the grid, float64 ``(3,)``.
-        steps: Voxels per row, per column and per slab sample, float64 ``(3, 3)``.
-        em: float32 ``(224, 224)``, overwritten.
-        covered: bool ``(224, 224)``, overwritten.
-    """
-    half = (IMAGE_SIZE - 1) / 2
-    for i in range(IMAGE_SIZE):
-        for j in range(IMAGE_SIZE):
-            total, count = 0.0, 0
-            for k in SLAB:
-                z = (
-                    center[0]
-                    + (i - half) * steps[0, 0]
-                    + (j - half) * steps[1, 0]
-                    + k * steps[2, 0]
-                )
-                y = (
-                    center[1]
-                    + (i - half) * steps[0, 1]
-                    + (j - half) * steps[1, 1]
-                    + k * steps[2, 1]
-                )
-                x = (
-                    center[2]
-                    + (i - half) * steps[0, 2]
-                    + (j - half) * steps[1, 2]
-                    + k * steps[2, 2]
-                )
-                value, inside = _trilinear(image, z, y, x)
-                if inside:
-                    total += value
-                    count += 1
-            covered[i, j] = count > 0
-            em[i, j] = total / count if count else 0.0
-
-
-@njit(cache=True, nogil=True)
-def _trilinear(image, z, y, x):  # type: ignore[no-untyped-def]
-    """Value at a point between voxel centres, and whether its voxel is stored.
-
-    Beyond the outermost centres the outermost voxels go on; absent neighbours carry no weight.
-    """
-    data, coverage, complete, start, shape = image
-    if not (0 <= z < shape[0] and 0 <= y < shape[1] and 0 <= x < shape[2]):
-        return 0.0, False
-    if not complete and not coverage[int(z) - start[0], int(y) - start[1], int(x) - start[2]]:
-        return 0.0, False
-    z0, z1, fz = _neighbours(z, shape[0], start[0])
-    y0, y1, fy = _neighbours(y, shape[1], start[1])
-    x0, x1, fx = _neighbours(x, shape[2], start[2])
-    if complete:
-        near = _bilinear(
-            data[z0, y0, x0], data[z0, y0, x1], data[z0, y1, x0], data[z0, y1, x1], fy, fx
-        )
-        far = _bilinear(
-            data[z1, y0, x0], data[z1, y0, x1], data[z1, y1, x0], data[z1, y1, x1], fy, fx
-        )
-        return near + (far - near) * fz, True
-    total, weights = 0.0, 0.0
-    for at_z, wz in ((z0, 1 - fz), (z1, fz)):
-        for at_y, wy in ((y0, 1 - fy), (y1, fy)):
-            for at_x, wx in ((x0, 1 - fx), (x1, fx)):
-                if coverage[at_z, at_y, at_x]:
-                    total += wz * wy * wx * data[at_z, at_y, at_x]
-                    weights += wz * wy * wx
-    return total / weights, True
-
-
-@njit(cache=True, nogil=True)
-def _neighbours(at, count, start):  # type: ignore[no-untyped-def]
-    """The two voxels of the block around a coordinate, and the second one's weight."""
-    centered = at - 0.5
-    low = int(np.floor(centered))
-    return max(low, 0) - start, min(low + 1, count - 1) - start, centered - low
-
-
-@njit(cache=True, nogil=True)
-def _bilinear(a, b, c, d, fy, fx):  # type: ignore[no-untyped-def]
-    top = a + (np.float64(b) - a) * fx
-    bottom = c + (np.float64(d) - c) * fx
-    return top + (bottom - top) * fy
-
-
-@njit(cache=True, nogil=True)
-def sample_sides(codes, center, steps, out):  # type: ignore[no-untyped-def]
-    """Nearest voxels over the slab: bit 0 where one is A, bit 1 where one is B.
-
-    Args:
-        codes: uint8 ``(z, y, x)``, see `SideBlock`.
-        center: Continuous voxels of ``codes``, float64 ``(3,)``.
-        steps: Voxels per row, per column and per slab sample, float64 ``(3, 3)``.
-        out: uint8 ``(224, 224)``, overwritten.
-    """
-    nz, ny, nx = codes.shape
-    half = (IMAGE_SIZE - 1) / 2
-    for i in range(IMAGE_SIZE):
-        for j in range(IMAGE_SIZE):
-            found = 0
-            for k in SLAB:
-                z = (
-                    center[0]
-                    + (i - half) * steps[0, 0]
-                    + (j - half) * steps[1, 0]
-                    + k * steps[2, 0]
-                )
-                y = (
-                    center[1]
-                    + (i - half) * steps[0, 1]
-                    + (j - half) * steps[1, 1]
-                    + k * steps[2, 1]
-                )
-                x = (
-                    center[2]
-                    + (i - half) * steps[0, 2]
-                    + (j - half) * steps[1, 2]
-                    + k * steps[2, 2]
-                )
-                if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
-                    code = codes[int(z), int(y), int(x)]
-                    found |= (code == SIDE_A) | (code == SIDE_B) << 1
-            out[i, j] = found

@@ -29,10 +29,9 @@ def cap(candidates: Iterable[Candidate], limits: Mapping[str, int], *, seed: int
         BadInputError: if a limit is negative.
     """
     for kind, limit in limits.items():
+        sample_type(kind)
         if limit < 0:
-            raise BadInputError(
-                f"the limit of '{sample_type(kind).name}' must be 0 or more: {limit}"
-            )
+            raise BadInputError(f"the limit of '{kind}' must be 0 or more, got {limit}")
     by_kind: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_kind.setdefault(candidate.kind, []).append(candidate)

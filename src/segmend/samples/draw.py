@@ -16,7 +16,9 @@ from segmend.samples.types import (
     synapse_control,
 )
 
-SOURCES: dict[str, Callable[[SampleContext], CandidateSet]] = {
+Source = Callable[[SampleContext], CandidateSet]
+
+SOURCES: dict[str, Source] = {
     module.KIND: module.candidates
     for module in (merge_edit, split_edit, adjacent_control, junction_control, synapse_control)
 }
@@ -37,19 +39,10 @@ def draw_candidates(context: SampleContext, kinds: Iterable[str] = tuple(SOURCES
         UnknownNameError: if there is no such sample type.
         BadInputError: if two candidates share a primary key.
     """
-    drawn = [SOURCES[sample_type(kind).name](context) for kind in kinds]
-    return join(drawn)
-
-
-def join(sets: Iterable[CandidateSet]) -> CandidateSet:
-    """Put the candidates of several sample types or volumes together.
-
-    Raises:
-        BadInputError: if two candidates share a primary key.
-    """
     candidates: list[Candidate] = []
     excluded: Counter[str] = Counter()
-    for each in sets:
-        candidates.extend(each.candidates)
-        excluded.update(each.excluded)
+    for kind in kinds:
+        drawn = SOURCES[sample_type(kind).name](context)
+        candidates += drawn.candidates
+        excluded.update(drawn.excluded)
     return CandidateSet(tuple(candidates), excluded)

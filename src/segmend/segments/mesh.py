@@ -69,8 +69,8 @@ def mesh_from_mask(mask: NDArray[np.bool_], grid: VoxelGrid) -> Mesh:
 
     Surface nets: one vertex for each cube between eight voxel centres that holds both, at the mean
     of its crossed edges' midpoints, so never further than half a voxel diagonal from the true
-    boundary. Normals are the gradient of the mask smoothed by a Gaussian of 1.6 voxels, in nm, so
-    that anisotropic voxels are shaded right. Where the array's border cuts the mask the surface
+    boundary. Normals are the gradient of the mask smoothed over 6 x 6 x 6 voxels, in nm, so that
+    anisotropic voxels are shaded right. Where the array's border cuts the mask the surface
     stays open, half a voxel inside the border: no cap is drawn that is not in the tissue.
 
     Args:
@@ -97,7 +97,8 @@ def mesh_from_mask(mask: NDArray[np.bool_], grid: VoxelGrid) -> Mesh:
         nothing = np.empty((0, 3), np.float32)
         return Mesh(nothing, np.empty((0, 3), np.uint32), nothing, grid.offset)
     size = np.array(grid.voxel_size, np.float32)
-    vertices, normals, faces = surface_nets(*padded_mask(mask), mask.shape, size)
+    padded, content = padded_mask(mask)
+    vertices, normals, faces = surface_nets(padded, content, mask.shape, size)
     return Mesh(vertices, faces, normals, grid.offset)
 
 

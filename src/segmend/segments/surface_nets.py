@@ -18,9 +18,14 @@ WORD = 8
 REACH = 3
 """Voxels on each side of a cell's centre that its normal is computed from."""
 
-SIGMA = 1.6
-"""Width, in voxels, of the Gaussian whose gradient gives the normals: the smallest mean error on
-spheres of radius 4 to 20 voxels for this reach (2.2 degrees; 4.2 with a reach of 2)."""
+SMOOTHING = (1.0, 0.773, 0.309)
+DERIVATIVE = (0.266, 0.562, 1.0)
+"""Weights at 0.5, 1.5 and 2.5 voxels from a cell's centre, across and along the derivative.
+
+Fitted once by least squares of the angle to the true normals of random balls of 3 to 100 voxels
+radius: 1.5 to 2.8 degrees mean error, against 2.1 to 2.7 for the best Gaussian cut off at the same
+reach, which favours the axes on flat surfaces.
+"""
 
 PAD = REACH - 1
 """Voxels repeated around the mask, so that a normal's window never leaves the array."""
@@ -46,22 +51,24 @@ def _corner_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         position[pattern] = corners.mean(axis=0)
         first, _, axis = crossed[0]
         outward[pattern, axis] = 1 if pattern >> first & 1 else -1
-    return position, outward
+    # Whole 256ths of a voxel stay exact in float32, wherever the mask was cut out.
+    exact = (np.round(position * 256) / 256).astype(np.float32)
+    return exact, outward
 
 
 def _row_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Smoothing and derivative sums of a window's row, for each pattern of its voxels."""
-    at = np.arange(-REACH, REACH) + 0.5
-    weight = np.exp(-0.5 * (at / SIGMA) ** 2)
+    smoothing = np.array(SMOOTHING[::-1] + SMOOTHING)
+    derivative = np.array([-d for d in DERIVATIVE[::-1]] + list(DERIVATIVE))
     bits = np.arange(4**REACH)[:, None] >> np.arange(2 * REACH) & 1
-    return (bits @ weight).astype(np.float32), (bits @ (weight * at)).astype(np.float32)
+    return (bits @ smoothing).astype(np.float32), (bits @ derivative).astype(np.float32)
 
 
 _POSITION, _OUTWARD = _corner_tables()
 _SMOOTH, _SLOPE = _row_tables()
 # A pattern of one voxel holds the weight of that voxel alone.
-_WEIGHT = _SMOOTH[1 << np.arange(2 * REACH)].copy()
-_DERIVATIVE = _SLOPE[1 << np.arange(2 * REACH)].copy()
+_ACROSS = _SMOOTH[1 << np.arange(2 * REACH)].copy()
+_ALONG = _SLOPE[1 << np.arange(2 * REACH)].copy()
 _WINDOW = np.uint64(4**REACH - 1)
 
 
@@ -117,9 +124,9 @@ def _gradient(words, z, y, x):  # type: ignore[no-untyped-def]
             high = words[z - PAD + dz, y - PAD + dy, w + 1] << np.uint64(8) << np.uint64(56) - shift
             bits = ((low | high) * _GATHER) >> np.uint64(56) & _WINDOW
             smooth = _SMOOTH[bits]
-            gz += _DERIVATIVE[dz] * _WEIGHT[dy] * smooth
-            gy += _WEIGHT[dz] * _DERIVATIVE[dy] * smooth
-            gx += _WEIGHT[dz] * _WEIGHT[dy] * _SLOPE[bits]
+            gz += _ALONG[dz] * _ACROSS[dy] * smooth
+            gy += _ACROSS[dz] * _ALONG[dy] * smooth
+            gx += _ACROSS[dz] * _ACROSS[dy] * _SLOPE[bits]
     return gz, gy, gx
 
 
@@ -182,7 +189,7 @@ def _cell_vertex(padded, vertices, at, cell, size):  # type: ignore[no-untyped-d
     pattern = 0
     for corner in range(8):
         z, y, x = corner >> 2, corner >> 1 & 1, corner & 1
-        pattern |= np.int64(padded[cell[0] + z, cell[1] + y, cell[2] + x]) << corner
+        pattern += int(padded[cell[0] + z, cell[1] + y, cell[2] + x]) << corner
     for axis in range(3):
         # A voxel's centre lies half a voxel behind its corner.
         voxel = np.float32(cell[axis] - PAD) + _POSITION[pattern, axis] + np.float32(0.5)

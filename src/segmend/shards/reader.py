@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ class Benchmark:
             ReadFailedError: if a shard or sidecar is missing or has another size.
             SchemaError: if a shard or sidecar has other columns.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()  # workers may stand elsewhere
         if not (folder / SHARDS_CSV).is_file():
             raise BadInputError(
                 f"{folder} is not a finished benchmark",
@@ -75,11 +76,9 @@ class Benchmark:
     def __len__(self) -> int:
         return sum(shard.n_samples for shard in self.shards)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "shards": self.shards}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["shards"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[object, ...]:
+        # Files stay behind: every process opens its own.
+        return (Benchmark, (self.folder, self.shards))
 
     def sidecar(self, split: str | None = None) -> pa.Table:
         """Identifiers, labels and sites of rows.
@@ -197,10 +196,11 @@ class Benchmark:
         return table
 
     def _open_shard(self, shard: int) -> pq.ParquetFile:
-        """The shard's file of this thread: Arrow's readers are not made for sharing."""
-        files: OrderedDict[int, pq.ParquetFile] | None = getattr(self._local, "files", None)
-        if files is None:
-            files = self._local.files = OrderedDict()
+        """The shard's file of this thread and process: Arrow's readers are not for sharing."""
+        if getattr(self._local, "process", None) != os.getpid():
+            self._local.process = os.getpid()
+            self._local.files = OrderedDict()
+        files: OrderedDict[int, pq.ParquetFile] = self._local.files
         if shard not in files:
             files[shard] = _open_parquet(self.folder / self.shards[shard].path)
             while len(files) > _OPEN_SHARDS:

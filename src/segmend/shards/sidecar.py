@@ -14,7 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from segmend.core.errors import BadInputError, ReadFailedError, VerificationError
+from segmend.core.errors import (
+    BadInputError,
+    ReadFailedError,
+    SchemaError,
+    VerificationError,
+)
 from segmend.core.ids import as_id
 from segmend.core.sample import SAMPLE_TYPES
 from segmend.shards.arrow import arrow_schema
@@ -56,8 +61,10 @@ SIDECAR_SCHEMA = pa.schema(
 """Columns of a sidecar. ``row`` counts within its row group; what the metadata of a row lack is
 null."""
 
-# The point that decides the split (card of ConnectomeBench2 v2, "Train/val/test split").
-_ANCHOR = {
+# Ours is always the site itself. Published rows have none; there it is the point that decides the
+# split (card of ConnectomeBench2 v2, "Train/val/test split").
+_ANCHOR = "anchor_nm"
+_PUBLISHED_ANCHOR = {
     "junction_control": "interface_point_nm",
     "synapse_control": "synapse_ctr_pt_nm",
 }
@@ -76,26 +83,33 @@ def shard_sidecar(folder: Path, shard: str) -> pa.Table:
 
     Raises:
         ReadFailedError: if the shard cannot be read.
+        SchemaError: if it has other columns.
         VerificationError: if a row's metadata do not hold what they must, naming the row.
     """
-    columns = [*PUBLISHED, "metadata"]
-    try:
-        with pq.ParquetFile(folder / shard, page_checksum_verification=True) as file:
-            groups = [
-                file.read_row_group(i, columns=columns, use_threads=False)
-                for i in range(file.num_row_groups)
-            ]
-    except (OSError, pa.ArrowException) as error:
-        raise ReadFailedError(f"cannot read {folder / shard}", found=str(error)) from error
     rows = [
         _sidecar_row(row, shard, row_group=i, row_number=j)
-        for i, group in enumerate(groups)
-        for j, row in enumerate(group.to_pylist())
+        for i, group in enumerate(_read_groups(folder / shard))
+        for j, row in enumerate(group)
     ]
     try:
         return pa.Table.from_pylist(rows, schema=SIDECAR_SCHEMA)
     except (pa.ArrowException, OverflowError) as error:
         raise VerificationError(f"{shard}: its metadata are wrong", found=str(error)) from error
+
+
+def _read_groups(path: Path) -> list[list[dict[str, Any]]]:
+    columns = [*PUBLISHED, "metadata"]
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.schema_arrow.equals(_ROW):
+                return [
+                    file.read_row_group(i, columns=columns, use_threads=False).to_pylist()
+                    for i in range(file.num_row_groups)
+                ]
+    # Arrow raises UnicodeDecodeError for text that is none.
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
+    raise SchemaError(f"{path} has other columns than the schema")
 
 
 def _sidecar_row(
@@ -117,7 +131,8 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise TypeError("they are no JSON object")
     kind = SAMPLE_TYPES[row["sample_type"]].name
-    x, y, z = _point(metadata.get(_ANCHOR.get(kind, _EDIT_ANCHOR)))
+    site = metadata.get(_ANCHOR) or metadata.get(_PUBLISHED_ANCHOR.get(kind, _EDIT_ANCHOR))
+    x, y, z = _point(site)
     cluster = metadata.get("cluster_id")
     voxels = metadata.get("segment_voxels")
     return {

@@ -123,6 +123,8 @@ def verify(
     except ReadFailedError as error:
         return Verification((Problem(SHARDS_CSV, str(error)),), {}, 0, 0)
     findings = _Findings(demo={})
+    if not shards:
+        findings.add(SHARDS_CSV, "lists no shards")
     _read_demo(folder, findings)
     findings.add("the folder", *extra_shards(folder, shards))
     for done, record in enumerate(shards):
@@ -157,13 +159,13 @@ def _verify_shard(folder: Path, record: ShardRecord, findings: _Findings) -> Non
     if not path.is_file():
         findings.add(record.path, "is missing")
         return
-    if path.stat().st_size != record.size_bytes:
-        found = path.stat().st_size
-        findings.add(record.path, f"has {found} bytes, {SHARDS_CSV} says {record.size_bytes}")
-    digest = sha256_file(path)
-    if digest != record.sha256:
-        findings.add(record.path, f"its sha256 is {digest}, {SHARDS_CSV} says {record.sha256}")
+    size = path.stat().st_size
+    if size != record.size_bytes:
+        findings.add(record.path, f"has {size} bytes, {SHARDS_CSV} says {record.size_bytes}")
     try:
+        digest = sha256_file(path)
+        if digest != record.sha256:
+            findings.add(record.path, f"its sha256 is {digest}, {SHARDS_CSV} says {record.sha256}")
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _verify_groups(file, record, findings)
     except (OSError, pa.ArrowException) as error:

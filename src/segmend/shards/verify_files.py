@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from segmend.core.errors import ReadFailedError, VerificationError
+from segmend.core.errors import ReadFailedError, SchemaError, VerificationError
 from segmend.core.sample import SPLIT_FOLDERS
 from segmend.shards.layout import CARD, SHARDS_CSV, ShardRecord, sidecar_path
 from segmend.shards.sidecar import SIDECAR_SCHEMA, shard_sidecar
@@ -70,8 +70,8 @@ def _shard_rows_problems(folder: Path, shard: str, said: pa.Table) -> Iterator[s
     except VerificationError as error:
         yield str(error)
         return
-    except ReadFailedError:
-        return
+    except (ReadFailedError, SchemaError):
+        return  # reported with the shard
     if said.num_rows != true.num_rows:
         yield f"has {said.num_rows} rows of {shard}, which holds {true.num_rows}"
         return

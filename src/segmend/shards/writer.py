@@ -16,7 +16,7 @@ from segmend.shards.arrow import arrow_schema
 from segmend.shards.checks import IMAGE_COLUMNS, column_problems
 from segmend.shards.layout import ShardRecord, shard_of, shard_path
 from segmend.shards.rows import Row
-from segmend.store.atomic import atomic_file, sha256_file
+from segmend.store.atomic import atomic_file, output_errors, sha256_file
 
 ROW_GROUP = 10
 """Rows per row group, as published (reference 1.9): small enough for the Hub's viewer."""
@@ -50,7 +50,8 @@ def write_shard(
     """
     path = Path(path)
     split, shard_id = shard_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     checked = _checked(rows, split)
     with atomic_file(path) as temporary:
         keys = write_rows(temporary, checked, row_group=row_group)
@@ -78,10 +79,17 @@ def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -
         "write_page_index": True,
         "write_page_checksum": True,
     }
-    with pq.ParquetWriter(path, schema, **options) as writer:
+    with output_errors(path):
+        writer = pq.ParquetWriter(path, schema, **options)
+    try:
+        # Errors of whoever makes the rows are not errors of the place they are written to.
         for batch in _batches(rows, row_group):
             keys += [row["combined_sample_hash"] for row in batch]
-            writer.write_table(_table(batch, schema), row_group_size=row_group)
+            with output_errors(path):
+                writer.write_table(_table(batch, schema), row_group_size=row_group)
+    finally:
+        with output_errors(path):
+            writer.close()
     return keys
 
 

@@ -43,13 +43,22 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _publish(temporary: Path, final: Path) -> None:
+@contextmanager
+def output_errors(path: str | Path) -> Iterator[None]:
+    """Turn operating-system errors of the block, which writes ``path``, into `OutputError`."""
     try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}", found=str(error)) from error
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    with output_errors(final):
         _flush(temporary, os.O_RDONLY)
         temporary.replace(final)
         _flush(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise OutputError(f"cannot write {final}", found=str(error)) from error
 
 
 def _flush(path: Path, flags: int) -> None:

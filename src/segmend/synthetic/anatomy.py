@@ -33,6 +33,9 @@ GLIA_VOLUME = 14.0
 FILL_PASSES = (100.0, 70.0, 48.0)
 """Axons start where there is this much clearance, nm: thick ones first, then the gaps."""
 
+LARGEST_HOLE = 100.0
+"""No point of the volume is further than about this from the surface of a neurite, nm."""
+
 SHORTEST = 5
 """A path of fewer nodes than this is not worth a neurite."""
 
@@ -93,7 +96,7 @@ class _Gardener:
         self.nodes.append(point)
         self.radius.append(radius)
         self.parent.append(parent)
-        self.arbor.append(len(self.kinds) - 1)
+        self.arbor.append(len(self.kinds) - 1 if parent < 0 else self.arbor[parent])
         self.path.append(self.paths)
         return len(self.nodes) - 1
 
@@ -180,20 +183,20 @@ class _Gardener:
 def _axon(rng: np.random.Generator, steps: int) -> Floats:
     """Radius of an axon: a thin shaft, boutons every micrometre or less, a thin neck at times."""
     arc = np.arange(steps) * STEP
-    radius = np.full(steps, rng.uniform(42.0, 80.0)) * (
-        1 + 0.1 * np.sin(arc / 170 + rng.uniform(0, 6))
-    )
-    at = rng.uniform(0, 700)
-    while at < arc[-1]:
-        bump = rng.uniform(110, 210) * np.exp(-(((arc - at) / rng.uniform(140, 230)) ** 2))
-        radius = np.maximum(radius, bump)
-        at += rng.uniform(450, 1300)
-    at = rng.uniform(100, 900)
-    while at < arc[-1]:
-        neck = 1 - rng.uniform(0.35, 0.6) * np.exp(-(((arc - at) / 90) ** 2))
-        radius = np.where(radius < 100, radius * neck, radius)
-        at += rng.uniform(350, 1300)
-    return np.maximum(radius, 30.0)
+    wave = 1 + 0.1 * np.sin(arc / 170 + rng.uniform(0, 6))
+    shaft = rng.uniform(42.0, 80.0) * wave
+    places = rng.uniform(0, 700) + np.cumsum(rng.uniform(450, 1300, steps // 9 + 1))
+    boutons = rng.uniform(110, 210, len(places)) * _bump(arc, places, rng.uniform(140, 230))
+    radius = np.maximum(shaft, boutons.max(axis=1))
+    places = rng.uniform(100, 900) + np.cumsum(rng.uniform(350, 1300, steps // 7 + 1))
+    necks = rng.uniform(0.35, 0.6, len(places)) * _bump(arc, places, 90.0)
+    narrowed = radius * (1 - necks.max(axis=1))
+    return np.maximum(np.where(radius < 100, narrowed, radius), 30.0)
+
+
+def _bump(arc: Floats, places: Floats, width: float) -> Floats:
+    """Bell curves along a path, ``(len(arc), len(places))``."""
+    return np.asarray(np.exp(-(((arc[:, None] - places) / width) ** 2)))
 
 
 def _dendrite(rng: np.random.Generator, steps: int) -> Floats:
@@ -230,6 +233,7 @@ def plant(spec: TissueSpec) -> Forest:
     _grow_glia(gardener, order)
     for needed in FILL_PASSES:
         _fill(gardener, order, needed)
+    _plug(gardener, order)
     g = gardener
     return Forest(
         np.array(g.nodes).reshape(-1, 3),
@@ -295,6 +299,16 @@ def _fill(g: _Gardener, order: NDArray[np.int64], needed: float) -> None:
         nodes = g.trunk("axon", g.space.point(int(order[at])), _axon, 0.26)
         _branch_off(g, nodes, every=1500.0, make=lambda: _axon(g.rng, 70), wiggle=0.3)
         at = next_free(g.space.clearance, order, at + 1, needed)
+
+
+def _plug(g: _Gardener, order: NDArray[np.int64]) -> None:
+    """A stub in every hole that no axon would grow in: no voxel may be far from everything."""
+    at = next_free(g.space.clearance, order, 0, LARGEST_HOLE)
+    while at >= 0:
+        point = g.space.point(int(order[at]))
+        root = g.root("axon", point, LARGEST_HOLE / 2)
+        g.extend(root, point[None] + g.direction() * STEP, np.array([LARGEST_HOLE / 2]))
+        at = next_free(g.space.clearance, order, at + 1, LARGEST_HOLE)
 
 
 def _branch_off(

@@ -21,15 +21,11 @@ from segmend.core.errors import OutOfBoundsError
 from segmend.synthetic.blueprint import Blueprint
 from segmend.synthetic.edges import Edges
 from segmend.synthetic.marks import Marks
-from segmend.synthetic.nearest import REACH, Lists, cell_lists, find_owner
+from segmend.synthetic.nearest import REACH, Lists, edge_lists, find_owner, mark_lists
 from segmend.synthetic.noise import grain
 from segmend.synthetic.paint import (
-    BACKGROUND,
-    CLEFT,
-    MITO,
-    MITO_BOUNDARY,
-    MITO_WALL,
-    NEURON,
+    Scene,
+    class_of,
     look_around,
     shade,
     space_half,
@@ -43,7 +39,7 @@ CELL_NM = 80.0
 WORK_VOXELS = 2**18
 """Voxels worked on at a time, so that memory does not grow with the box."""
 
-STRETCH = 1.5
+STRETCH = 1.3
 """How much the warp can widen a cell."""
 
 
@@ -174,8 +170,8 @@ def _render_part(blueprint: Blueprint, box: VoxelBox) -> list[NDArray[Any]]:
     )
     centres = _cell_centres(frame)
     half = 0.5 * float(np.linalg.norm(cell * voxel)) * STRETCH
-    by_edge, by_mark = cell_lists(edges, marks, centres, half)
-    _paint(frame, edges, marks, (by_edge, by_mark), blueprint.sections, canvas)
+    lists = edge_lists(edges.capsule, centres, half), mark_lists(marks.shape, centres, half)
+    _paint(frame, edges, marks, centres, lists, blueprint.sections, canvas)
     crop = box.shift(tuple(int(-v) for v in frame.first)).slices
     return [layer[crop] for layer in canvas]
 
@@ -201,72 +197,104 @@ def _paint(
     frame: Frame,
     edges: Edges,
     marks: Marks,
+    centres: NDArray[np.float64],
     lists: tuple[Lists, Lists],
     sections: Sections,
     canvas: Canvas,
 ) -> None:
     """Fill the canvas cell by cell."""
-    (edge_start, edge_rows), (mark_start, mark_rows) = lists
-    scratch = np.empty(len(edges.radius) + 1)
-    cells, cell = frame.cells, frame.cell
-    for n in range(cells[0] * cells[1] * cells[2]):
+    (edge_start, edge_rows, near), (mark_start, mark_rows, _) = lists
+    scratch = np.empty(len(edges.path) + 1)
+    cells, size = frame.cells, frame.cell
+    for n in range(len(centres)):
         i, rest = divmod(n, cells[1] * cells[2])
         j, k = divmod(rest, cells[2])
-        near = edge_rows[edge_start[n] : edge_start[n + 1]]
+        here = slice(edge_start[n], edge_start[n + 1])
         local = mark_rows[mark_start[n] : mark_start[n + 1]]
-        for z in range(i * cell[0], (i + 1) * cell[0]):
-            if frame.first[0] + z >= len(sections.kind):
-                continue
-            for y in range(j * cell[1], (j + 1) * cell[1]):
-                for x in range(k * cell[2], (k + 1) * cell[2]):
-                    _paint_voxel(
-                        frame, edges, marks, near, local, sections, canvas, (z, y, x), scratch
-                    )
+        corner = (i * size[0], j * size[1], k * size[2])
+        _paint_cell(
+            frame,
+            edges,
+            marks,
+            centres[n],
+            edge_rows[here],
+            near[here],
+            local,
+            scratch,
+            sections,
+            canvas,
+            corner,
+        )
 
 
 @njit(cache=True, nogil=True)
-def _paint_voxel(
+def _paint_cell(
     frame: Frame,
     edges: Edges,
     marks: Marks,
-    near: NDArray[np.int64],
+    centre: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    near: NDArray[np.float64],
     local: NDArray[np.int64],
+    scratch: NDArray[np.float64],
     sections: Sections,
     canvas: Canvas,
-    at: Triple,
-    scratch: NDArray[np.float64],
+    corner: Triple,
 ) -> None:
-    """Fill one voxel of every layer."""
-    z, y, x = at
-    c, b, a = frame.first[2] + x, frame.first[1] + y, frame.first[0] + z
-    point = bend(
-        frame.seed,
-        (a + 0.5) * frame.voxel[0],
-        (b + 0.5) * frame.voxel[1] + sections.jitter[a, 0],
-        (c + 0.5) * frame.voxel[2] + sections.jitter[a, 1],
-    )
-    owner = find_owner(edges, near, point, frame.seed, scratch)
-    if len(local) > 0:
-        owner = wrap_in_glia(owner, marks, local, point, frame.look)
-    scene = look_around(owner, marks, local, point)
-    gap = space_half(frame.look, point)
-    canvas.neuron[z, y, x], canvas.fragment[z, y, x] = owner.neuron, owner.fragment
-    canvas.mito[z, y, x], canvas.cleft[z, y, x] = scene.mito, scene.cleft
-    if scene.cleft > 0:
-        canvas.classes[z, y, x] = CLEFT
-    elif scene.mito > 0:
-        canvas.classes[z, y, x] = MITO_BOUNDARY if scene.wall < MITO_WALL else MITO
-    else:
-        hidden = owner.depth < gap or frame.glia[owner.neuron]
-        canvas.classes[z, y, x] = BACKGROUND if hidden else NEURON
-    kind = sections.kind[a]
-    if kind == MISSING:
-        canvas.em[z, y, x] = 0
-        return
-    blur = 13.0 if kind == BLURRED else 0.0
-    value = shade(
-        owner, scene, edges, point, frame.look, frame.tone[owner.neuron], blur, frame.voxel[0], gap
-    )
-    noise = grain(frame.look, a, b, c) + grain(frame.look, a, b, c + 1)
-    value = 128.0 + (value - 128.0) * sections.gain[a] + sections.offset[a] + 6.0 * noise
-    canvas.em[z, y, x] = np.uint8(min(255.0, max(0.0, value)))
+    """Fill the voxels of one cell.
+
+    Columns of the tables are named once up here: numba counts a reference each time one is taken
+    out of its table, which would cost more than the work on a voxel.
+    """
+    capsule, neuron, piece, pose, path = edges
+    shape, role = marks
+    em, neurons, fragments, mito, cleft, classes = canvas
+    kind, jitter, gain, offset = sections
+    first, size, _, voxel, seed, look, tone, glia = frame
+    nothing = Scene(0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for z in range(corner[0], corner[0] + size[0]):
+        a = first[0] + z
+        if a >= len(kind):
+            return
+        for y in range(corner[1], corner[1] + size[1]):
+            b = first[1] + y
+            for x in range(corner[2], corner[2] + size[2]):
+                c = first[2] + x
+                point = bend(
+                    seed,
+                    (a + 0.5) * voxel[0],
+                    (b + 0.5) * voxel[1] + jitter[a, 0],
+                    (c + 0.5) * voxel[2] + jitter[a, 1],
+                )
+                u, v, w = point[0] - centre[0], point[1] - centre[1], point[2] - centre[2]
+                off = np.sqrt(u * u + v * v + w * w)
+                owner = find_owner(capsule, neuron, piece, rows, near, off, point, seed, scratch)
+                scene = nothing
+                if len(local) > 0:
+                    owner = wrap_in_glia(owner, shape, role, local, point, look)
+                    scene = look_around(owner, shape, role, local, point)
+                gap = space_half(look, point)
+                neurons[z, y, x], fragments[z, y, x] = owner.neuron, owner.fragment
+                mito[z, y, x], cleft[z, y, x] = scene.mito, scene.cleft
+                hidden = owner.depth < gap or glia[owner.neuron]
+                classes[z, y, x] = class_of(scene, hidden)
+                if kind[a] == MISSING:
+                    em[z, y, x] = 0
+                    continue
+                blur = 13.0 if kind[a] == BLURRED else 0.0
+                value = shade(
+                    owner,
+                    scene,
+                    capsule,
+                    pose,
+                    path,
+                    point,
+                    look,
+                    tone[owner.neuron],
+                    blur,
+                    voxel[0],
+                    gap,
+                )
+                value = 128.0 + (value - 128.0) * gain[a] + offset[a]
+                value += 6.0 * (grain(look, a, b, c) + grain(look, a, b, c + 1))
+                em[z, y, x] = np.uint8(min(255.0, max(0.0, value)))

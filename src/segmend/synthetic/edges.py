@@ -27,22 +27,27 @@ GRAZE = 30.0
 class Edges(NamedTuple):
     """One row per edge; all lengths nm, all positions in layout space ``(z, y, x)``.
 
-    ``heading``, ``side`` and ``up`` are an orthonormal frame carried along each path without
-    twist, and ``arc`` the length from the path's start: texture is drawn in these coordinates.
+    ``capsule`` holds, side by side for the inner loop: start (3), end minus start (3), inverse
+    squared length (0 for a ball), radius at the start, radius at the end minus at the start.
+    ``pose`` holds an orthonormal frame carried along each path without twist, in which texture is
+    drawn: heading (3), side (3), up (3).
     """
 
-    start: NDArray[np.float64]
-    delta: NDArray[np.float64]
-    inverse: NDArray[np.float64]
-    radius: NDArray[np.float64]
-    swell: NDArray[np.float64]
+    capsule: NDArray[np.float64]
     neuron: NDArray[np.int32]
     fragment: NDArray[np.int32]
-    heading: NDArray[np.float64]
-    side: NDArray[np.float64]
-    up: NDArray[np.float64]
-    arc: NDArray[np.float64]
+    pose: NDArray[np.float64]
     path: NDArray[np.int64]
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Midpoints, ``(n, 3)``."""
+        return self.capsule[:, :3] + 0.5 * self.capsule[:, 3:6]
+
+    @property
+    def thickest(self) -> NDArray[np.float64]:
+        """The larger radius of each edge."""
+        return self.capsule[:, 7] + np.maximum(0.0, self.capsule[:, 8])
 
     def take(self, rows: NDArray[np.int64]) -> Edges:
         """Some of the edges."""
@@ -63,45 +68,50 @@ class EdgeGrid:
     big: NDArray[np.int64]
     extent: NDArray[np.float64]
     widest: float
+    middle: NDArray[np.float64]
     shape: tuple[int, int, int]
     origin: NDArray[np.float64]
 
-    def near(
-        self, low: NDArray[np.float64], high: NDArray[np.float64], reach: float
-    ) -> Edges:
+    def near(self, low: NDArray[np.float64], high: NDArray[np.float64], reach: float) -> Edges:
         """Edges whose surface may be within ``reach`` nm of a box of layout space, in table order."""
+        return self.edges.take(self.rows_near(low, high, reach))
+
+    def rows_near(
+        self, low: NDArray[np.float64], high: NDArray[np.float64], reach: float
+    ) -> NDArray[np.int64]:
+        """Rows of the edges that `near` returns."""
         far = reach + self.widest
         first = np.clip(np.floor((low - far - self.origin) / BUCKET).astype(int), 0, None)
         last = np.floor((high + far - self.origin) / BUCKET).astype(int)
-        found = [self.big]
+        found = [self.big]  # never in a bucket
         for i in range(first[0], min(last[0] + 1, self.shape[0])):
             for j in range(first[1], min(last[1] + 1, self.shape[1])):
                 key = (i * self.shape[1] + j) * self.shape[2]
                 end = key + min(last[2] + 1, self.shape[2])
                 a, b = np.searchsorted(self.keys, [key + first[2], max(end, key + first[2])])
                 found.append(self.rows[a:b])
-        rows = np.unique(np.concatenate(found))
-        middle = self.edges.start[rows] + 0.5 * self.edges.delta[rows]
+        rows = np.sort(np.concatenate(found))
+        middle = self.middle[rows]
         beyond = np.maximum(0.0, np.maximum(low - middle, middle - high))
         distance = np.sqrt((beyond * beyond).sum(axis=1))
-        return self.edges.take(rows[distance <= reach + self.extent[rows]])
+        return rows[distance <= reach + self.extent[rows]]
 
 
 def edge_grid(edges: Edges) -> EdgeGrid:
     """Sort edges into buckets."""
-    middle = edges.start + 0.5 * edges.delta
+    middle = edges.middle
     origin = middle.min(axis=0) - 1.0
     index = np.floor((middle - origin) / BUCKET).astype(np.int64)
     a, b, c = (int(n) + 2 for n in index.max(axis=0))
     keys = (index[:, 0] * b + index[:, 1]) * c + index[:, 2]
+    length = np.sqrt((edges.capsule[:, 3:6] ** 2).sum(axis=1))
+    extent = 0.5 * length + edges.thickest
+    large = edges.thickest > BIG
     rows = np.argsort(keys, kind="stable")
-    thick = np.maximum(edges.radius, edges.radius + edges.swell)
-    extent = 0.5 * np.sqrt((edges.delta**2).sum(axis=1)) + thick
-    large = thick > BIG
+    rows = rows[~large[rows]]
     widest = float(extent[~large].max(initial=0.0))
-    return EdgeGrid(
-        edges, keys[rows], rows, np.flatnonzero(large), extent, widest, (a, b, c), origin
-    )
+    big = np.flatnonzero(large)
+    return EdgeGrid(edges, keys[rows], rows, big, extent, widest, middle, (a, b, c), origin)
 
 
 def split_into_neurons(spec: TissueSpec, forest: Forest) -> NDArray[np.int64]:
@@ -138,52 +148,48 @@ def _spread(
             label[n], settled[n] = label[parent[n]], True
 
 
+def edge_nodes(forest: Forest) -> NDArray[np.int64]:
+    """The node each edge belongs to: all that have a parent, and somata."""
+    soma = np.array([kind == "soma" for kind in forest.kinds])[forest.arbor]
+    return np.flatnonzero((forest.parent >= 0) | soma)
+
+
 def build_edges(forest: Forest, neuron: NDArray[np.int64], fragment: NDArray[np.int64]) -> Edges:
     """The edge table of a forest: node to parent, and a ball for each soma."""
-    soma = np.array([kind == "soma" for kind in forest.kinds])[forest.arbor]
-    node = np.flatnonzero((forest.parent >= 0) | soma)
+    node = edge_nodes(forest)
     parent = np.where(forest.parent[node] >= 0, forest.parent[node], node)
     delta = forest.nodes[node] - forest.nodes[parent]
     length2 = (delta * delta).sum(axis=1)
     # A side branch keeps its own width down to the axis of its parent.
     same = forest.path[node] == forest.path[parent]
     start_radius = np.where(same, forest.radius[parent], forest.radius[node])
-    heading, side, up, arc = _frames(forest.nodes, forest.parent, forest.path)
+    inverse = np.divide(1.0, length2, out=np.zeros_like(length2), where=length2 > 0)
+    swell = forest.radius[node] - start_radius
+    pose = _frames(forest.nodes, forest.parent, forest.path)
     return Edges(
-        start=forest.nodes[parent],
-        delta=delta,
-        inverse=np.divide(1.0, length2, out=np.zeros_like(length2), where=length2 > 0),
-        radius=start_radius,
-        swell=forest.radius[node] - start_radius,
-        neuron=neuron[node].astype(np.int32),
-        fragment=fragment[node].astype(np.int32),
-        heading=heading[node],
-        side=side[node],
-        up=up[node],
-        arc=arc[node],
-        path=forest.path[node],
+        np.column_stack([forest.nodes[parent], delta, inverse, start_radius, swell]),
+        neuron[node].astype(np.int32),
+        fragment[node].astype(np.int32),
+        pose[node],
+        forest.path[node],
     )
 
 
 @njit(cache=True, nogil=True)
 def _frames(
     nodes: NDArray[np.float64], parent: NDArray[np.int64], path: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> NDArray[np.float64]:
     """Rotation-minimising frames: each edge's frame is its parent's, projected."""
     count = len(nodes)
-    heading, side, up = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 3))
-    arc = np.zeros(count)
+    pose = np.zeros((count, 9))
     for n in range(count):
         p = parent[n]
         axis = nodes[n] - nodes[p] if p >= 0 else np.array([1.0, 0.0, 0.0])
         axis /= max(1e-9, np.sqrt((axis * axis).sum()))
         guess = np.array([0.0, 0.0, 1.0]) if abs(axis[2]) < 0.8 else np.array([0.0, 1.0, 0.0])
         if p >= 0 and path[p] == path[n]:
-            guess = side[p]
-            step = nodes[p] - nodes[parent[p]] if parent[p] >= 0 else np.zeros(3)
-            arc[n] = arc[p] + np.sqrt((step * step).sum())
+            guess = pose[p, 3:6]
         guess = guess - (guess * axis).sum() * axis
         guess /= max(1e-9, np.sqrt((guess * guess).sum()))
-        heading[n], side[n] = axis, guess
-        up[n] = np.cross(axis, guess)
-    return heading, side, up, arc
+        pose[n, :3], pose[n, 3:6], pose[n, 6:] = axis, guess, np.cross(axis, guess)
+    return pose

@@ -17,34 +17,48 @@ MITOCHONDRION, SYNAPSE, VESICLE, FAINT, SMUDGE, HAZE, GLIA = range(7)
 membrane between ``u`` and ``v``; dark smudge inside ``u``; low contrast; reach of glia ``u``."""
 
 
-class Marks(NamedTuple):
-    """One row per mark; nm, layout space.
+REACH, SIZE, STRENGTH = 6, 7, 8
+KIND, U, V, ITEM = range(4)
+"""Columns of the two arrays of `Marks`."""
 
-    ``reach`` bounds the influence around the axis from ``centre`` to ``centre + delta``; ``size`` and
-    ``strength`` mean what the kind says; ``u``, ``v`` are neuron numbers (-1: none); ``item`` is the
-    number of the instance, from 1.
+
+class Marks(NamedTuple):
+    """One row per mark, packed for the inner loop; layout space, nm.
+
+    ``shape``: columns centre (3), delta (3), `REACH`, `SIZE`, `STRENGTH`; ``role``: columns
+    `KIND`, `U`, `V`, `ITEM`; see `Mark`.
     """
 
-    kind: NDArray[np.int64]
-    centre: NDArray[np.float64]
-    delta: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    size: NDArray[np.float64]
-    strength: NDArray[np.float64]
-    u: NDArray[np.int64]
-    v: NDArray[np.int64]
-    item: NDArray[np.int64]
+    shape: NDArray[np.float64]
+    role: NDArray[np.int64]
+
+    def of_kind(self, kind: int) -> NDArray[np.float64]:
+        """Shapes of the marks of one kind."""
+        return self.shape[self.role[:, KIND] == kind]
 
     def near(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Marks:
         """Marks that may reach into a box of layout space, in table order."""
-        a = np.minimum(self.centre, self.centre + self.delta) - self.reach[:, None]
-        b = np.maximum(self.centre, self.centre + self.delta) + self.reach[:, None]
-        rows = np.flatnonzero(np.all((a <= high) & (b >= low), axis=1))
-        return Marks(*(column[rows] for column in self))
+        start = self.shape[:, :3]
+        end, reach = start + self.shape[:, 3:6], self.shape[:, REACH, None]
+        inside = (np.minimum(start, end) - reach <= high) & (np.maximum(start, end) + reach >= low)
+        rows = np.flatnonzero(np.all(inside, axis=1))
+        return Marks(self.shape[rows], self.role[rows])
 
 
 class Mark(NamedTuple):
-    """One row of `Marks`, before the table is made."""
+    """One mark.
+
+    Attributes:
+        kind: One of the kinds above.
+        centre: Of the ball, or one end of the capsule's axis.
+        reach: Distance from the axis within which it has any influence.
+        size: Radius of what is drawn, if that is less than the reach.
+        strength: What the kind says.
+        u: Number of a neuron; -1 if none.
+        v: Number of another neuron (of `GLIA`: fragment of the glia's sheets); -1 if none.
+        item: Number of the instance, from 1.
+        delta: Other end of the axis minus ``centre``.
+    """
 
     kind: int
     centre: tuple[float, float, float]
@@ -59,32 +73,18 @@ class Mark(NamedTuple):
 
 def mark_table(marks: list[Mark]) -> Marks:
     """The table of some marks, in the given order."""
-
-    def floats(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(mark, name) for mark in marks], np.float64)
-
-    def whole(name: str) -> NDArray[np.int64]:
-        return np.array([getattr(mark, name) for mark in marks], np.int64)
-
+    shape = [(*m.centre, *m.delta, m.reach, m.size, m.strength) for m in marks]
+    role = [(m.kind, m.u, m.v, m.item) for m in marks]
     return Marks(
-        kind=whole("kind"),
-        centre=floats("centre").reshape(-1, 3),
-        delta=floats("delta").reshape(-1, 3),
-        reach=floats("reach"),
-        size=floats("size"),
-        strength=floats("strength"),
-        u=whole("u"),
-        v=whole("v"),
-        item=whole("item"),
+        np.array(shape, np.float64).reshape(-1, 9), np.array(role, np.int64).reshape(-1, 4)
     )
 
 
 @njit(cache=True, nogil=True)
-def distance_to_mark(marks: Marks, n: int, point: tuple[float, float, float]) -> float:
+def distance_to_mark(shape: NDArray[np.float64], m: int, z: float, y: float, x: float) -> float:
     """Distance from a point to the axis of a mark, nm."""
-    z, y, x = point
-    z, y, x = z - marks.centre[n, 0], y - marks.centre[n, 1], x - marks.centre[n, 2]
-    a, b, c = marks.delta[n]
+    z, y, x = z - shape[m, 0], y - shape[m, 1], x - shape[m, 2]
+    a, b, c = shape[m, 3], shape[m, 4], shape[m, 5]
     length2 = a * a + b * b + c * c
     if length2 > 0.0:
         t = min(1.0, max(0.0, (z * a + y * b + x * c) / length2))

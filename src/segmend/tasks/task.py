@@ -123,7 +123,7 @@ class Task:
             if row[column] is None:
                 raise NoSamplesError(f"task '{self.name}' needs '{column}'", found="it is null")
         views = [VIEWS.index(view) for view in self.views]
-        geometry = np.array(row[GEOMETRY][views])
+        geometry = row[GEOMETRY][views]  # a copy, because indexed by a list
         em = np.stack([row[em_column(p)] for p in self.planes]) if self.planes else _no_em(geometry)
         if not self.dual:
             _unite(geometry, channel("mask_a"), channel("mask_b"), axis=1)

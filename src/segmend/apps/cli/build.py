@@ -32,9 +32,10 @@ def build(
     require("zmesh", extra="build")
     from segmend.apps.building import build_benchmark
 
-    built, made = build_benchmark(
-        plan, out, overrides=overrides, workers=workers, progress=Progress(quiet=as_json)
-    )
+    with Progress(quiet=as_json) as progress:
+        built, made = build_benchmark(
+            plan, out, overrides=overrides, workers=workers, progress=progress
+        )
     if as_json:
         counts = {f"{kind}/{split}": n for (kind, split), n in sorted(made.counts().items())}
         account = built.closure

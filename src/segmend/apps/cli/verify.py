@@ -22,7 +22,8 @@ def verify(benchmark: Path, as_json: bool) -> None:
     Shards against their sha256, pages against their checksums, rows against the schema, labels
     against sample types, sidecars and ledger against shards. Exits with 6 if anything is wrong.
     """
-    checked = verify_benchmark(benchmark, Progress(quiet=as_json))
+    with Progress(quiet=as_json) as progress:
+        checked = verify_benchmark(benchmark, progress)
     if as_json:
         click.echo(json.dumps(checked.to_json()))
     else:

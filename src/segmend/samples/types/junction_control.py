@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from segmend.core.box import picometres
 from segmend.edits.overlap_table import Overlap
 from segmend.samples.candidate import Candidate, CandidateSet, candidate_set
 from segmend.samples.context import SampleContext
@@ -72,10 +73,10 @@ def _candidate(context: SampleContext, overlap: Overlap, branch: BranchPoint) ->
         "interface_point_nm": xyz(branch.point_nm),
         "branch_radius_nm": branch.radius_nm,
     }
-    voxel = context.grid.voxel_at(branch.point_nm)
+    at = picometres(branch.point_nm)
     site = Site(
         kind=KIND,
-        operation_id=site_hash(context.identity, "junction", overlap.segment, *voxel),
+        operation_id=site_hash(context.identity, "junction", overlap.segment, *at),
         anchor_nm=branch.point_nm,
         segments=(overlap.segment,),
         cluster_id=overlap.dominant,

@@ -39,7 +39,7 @@ class Hdf5Driver:
 
     def read(self, voxels: VoxelBox, out: NDArray[Any], coverage: NDArray[np.bool_]) -> None:
         """Read a box; HDF5 stores every voxel, so everything inside is data."""
-        dataset = _open(self.path)[self.key]
+        dataset = _dataset(self.path, self.key)
         try:
             out[...] = dataset[voxels.slices]
         except OSError as error:
@@ -88,9 +88,20 @@ def open_hdf5(path: str | Path, key: str) -> Volume:
 
 
 def _dataset(file: Path, key: str) -> Any:
+    if not file.is_file():
+        raise ReadFailedError(
+            f"there is no file {file}",
+            fix="Check the path; paths in a plan start at the plan's own folder",
+        )
+    return _open_dataset(file, file.stat().st_mtime_ns, key)
+
+
+@functools.lru_cache(maxsize=64)
+def _open_dataset(file: Path, mtime_ns: int, key: str) -> Any:
+    # Kept open: HDF5's cache of decompressed chunks lives and dies with the data set's handle.
     import h5py
 
-    root = _open(file)
+    root = _open_file(file, mtime_ns)
     if key in root and isinstance(root[key], h5py.Dataset):
         return root[key]
     known: dict[str, object] = {}
@@ -98,20 +109,11 @@ def _dataset(file: Path, key: str) -> Any:
     raise unknown_name(f"data set in {file}", key, known)
 
 
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise ReadFailedError(
-            f"there is no file {path}",
-            fix="Check the path; paths in a plan start at the plan's own folder",
-        )
-    return _open_version(path, path.stat().st_mtime_ns)
-
-
 @functools.lru_cache(maxsize=16)
-def _open_version(path: Path, mtime_ns: int) -> Any:  # noqa: ARG001  a changed file is another one
+def _open_file(file: Path, mtime_ns: int) -> Any:  # noqa: ARG001  a changed file is another one
     import h5py
 
     try:
-        return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=CHUNK_SLOTS)
+        return h5py.File(file, "r", rdcc_nbytes=CHUNK_CACHE_BYTES, rdcc_nslots=CHUNK_SLOTS)
     except OSError as error:
-        raise ReadFailedError(f"{path} is not a readable HDF5 file", found=str(error)) from error
+        raise ReadFailedError(f"{file} is not a readable HDF5 file", found=str(error)) from error

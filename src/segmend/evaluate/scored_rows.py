@@ -1,0 +1,80 @@
+"""The rows that are scored, with their neurons: from the sidecar, after the model has spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segmend.core.errors import NoSamplesError
+from segmend.evaluate.predictions import KEY
+from segmend.shards.reader import Benchmark
+from segmend.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """Rows of one task and split, in the order of the benchmark.
+
+    Attributes:
+        hashes: Primary key of each.
+        positions: Position of each in the benchmark, int64.
+        groups: Species and sample type of each.
+        clusters: Number of the neuron of each, int64; rows without one have one of their own.
+        unclustered: Rows without a neuron.
+        labels: Label of each, float64; empty for mask tasks.
+    """
+
+    hashes: tuple[str, ...]
+    positions: NDArray[np.int64]
+    groups: tuple[tuple[str, str], ...]
+    clusters: NDArray[np.int64]
+    unclustered: int
+    labels: NDArray[np.float64]
+
+
+def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
+    """The rows of a split that a task is asked of.
+
+    Raises:
+        NoSamplesError: if there are none.
+    """
+    sidecar = benchmark.sidecar(split)
+    positions = task.rows(sidecar)
+    rows = sidecar.take(np.flatnonzero(np.isin(sidecar["position"], positions)))
+    if not rows.num_rows:
+        raise NoSamplesError(
+            f"there are no rows for task '{task.name}' in split '{split}' to score",
+            found=f"{benchmark.folder} has splits {', '.join(benchmark.splits)}",
+        )
+    clusters, unclustered = _clusters(rows)
+    binary = task.target_kind == "binary"
+    return ScoredRows(
+        hashes=tuple(_values(rows, KEY)),
+        positions=positions,
+        groups=tuple(zip(_values(rows, "species"), _values(rows, "sample_type"), strict=True)),
+        clusters=clusters,
+        unclustered=unclustered,
+        labels=np.array(_values(rows, task.label_columns[0]) if binary else [], np.float64),
+    )
+
+
+def _clusters(rows: pa.Table) -> tuple[NDArray[np.int64], int]:
+    """Number of the neuron of each row, and how many rows have none."""
+    neurons = _values(rows, "cluster_id")
+    places = zip(_values(rows, "dataset"), _values(rows, "volume"), strict=True)
+    # Neurons are numbered within a volume: the same number elsewhere is another neuron.
+    keys: list[object] = [
+        i if neuron is None else (place, neuron)
+        for i, (place, neuron) in enumerate(zip(places, neurons, strict=True))
+    ]
+    number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number_of[key] for key in keys], np.int64), neurons.count(None)
+
+
+def _values(rows: pa.Table, column: str) -> Sequence[Any]:
+    return rows[column].to_pylist()

@@ -1,0 +1,275 @@
+"""A run folder: what was trained, on what, and the weights, without anything that executes.
+
+config.json  weights.safetensors  log.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from segmend import __version__
+from segmend.core.errors import BadInputError, OutputError, ReadFailedError, require
+from segmend.models.model import (
+    MODELS,
+    LogRow,
+    Model,
+    Predictions,
+    Report,
+    TrainSettings,
+    quiet,
+)
+from segmend.shards.layout import SHARDS_CSV
+from segmend.shards.reader import Benchmark
+from segmend.store.atomic import sha256_file
+from segmend.tasks.registry import TASKS
+from segmend.tasks.task import Task
+
+CONFIG, WEIGHTS, LOG = "config.json", "weights.safetensors", "log.csv"
+FORMAT = 1
+
+_PACKAGES = ("numpy", "torch", "scikit-learn", "safetensors", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trained model and how it came to be.
+
+    Attributes:
+        name: Name of the run folder.
+        task: What it was trained for.
+        model: The model, ready to predict.
+        config: Content of ``config.json``.
+    """
+
+    name: str
+    task: Task
+    model: Model
+    config: Mapping[str, Any]
+
+    def predict(self, benchmark: Benchmark, split: str, *, report: Report = quiet) -> Predictions:
+        """Predict on a split of any benchmark, with the task and settings of the run.
+
+        Raises:
+            NoSamplesError: if the split has no rows for the task.
+        """
+        answers = self.model.predict(benchmark, self.task, split, report=report)
+        return Predictions(
+            task=self.task.name,
+            task_version=self.task.version,
+            model=str(self.config["model"]),
+            run=self.name,
+            benchmark=benchmark_sha256(benchmark),
+            split=split,
+            hashes=answers.hashes,
+            scores=answers.scores,
+            packed_masks=answers.masks,
+        )
+
+
+def benchmark_sha256(benchmark: Benchmark) -> str:
+    """What identifies a benchmark: the sha256 of its list of shards, which holds theirs."""
+    return sha256_file(benchmark.folder / SHARDS_CSV)
+
+
+def train_run(
+    benchmark: Benchmark,
+    task: Task,
+    model: str,
+    out: str | Path,
+    *,
+    settings: TrainSettings | None = None,
+    report: Report = quiet,
+) -> Run:
+    """Train a model and write its run folder, whole or not at all.
+
+    Args:
+        benchmark: Where to learn.
+        task: What to learn.
+        model: Name in `MODELS`.
+        out: New or empty folder.
+        settings: How to train.
+        report: Told about progress.
+
+    Raises:
+        BadInputError: if the model cannot learn the task.
+        OutputError: if the folder exists and is not empty, or cannot be written.
+        NoSamplesError: if there is nothing to learn from.
+    """
+    folder, settings = Path(out), settings or TrainSettings()
+    entry = MODELS[model]
+    if not entry.supports(task):
+        able = [name for name, other in MODELS.items() if other.supports(task)]
+        raise BadInputError(
+            f"model '{model}' cannot learn '{task.name}'", fix=f"Models: {', '.join(able)}"
+        )
+    _check_empty(folder)
+    trained = entry.create()
+    start = time.perf_counter()
+    log = trained.fit(benchmark, task, settings, report=report)
+    config = _config(benchmark, task, model, settings) | {
+        "wall_seconds": round(time.perf_counter() - start, 3),
+        "model_config": trained.config(),
+    }
+    run = Run(folder.name, task, trained, config)
+    save_run(run, log, folder)
+    return run
+
+
+def save_run(run: Run, log: Sequence[LogRow], out: str | Path) -> None:
+    """Write a run folder, whole or not at all.
+
+    Raises:
+        OutputError: if the folder exists and is not empty, or cannot be written.
+    """
+    require("safetensors", extra="torch")
+    from safetensors.numpy import save_file
+
+    arrays = {name: array.copy() for name, array in run.model.arrays().items()}
+    with _new_folder(Path(out)) as folder:
+        save_file(arrays, folder / WEIGHTS)
+        text = json.dumps(dict(run.config), indent=2, sort_keys=True)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        _write_log(folder / LOG, log)
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        BadInputError: if it is no run, or was written for another version of its task.
+        ReadFailedError: if a file of it is damaged.
+    """
+    folder = Path(path)
+    config = _read_config(folder)
+    task = TASKS[config["task"]]
+    if config["task_version"] != task.version:
+        raise BadInputError(
+            f"{folder} was trained for version {config['task_version']} of '{task.name}'",
+            found=f"this segmend has version {task.version}",
+            fix="Train it again",
+        )
+    model = MODELS[config["model"]].create()
+    model.restore(_read_weights(folder / WEIGHTS), config["model_config"])
+    return Run(folder.resolve().name, task, model, config)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that scores may depend on."""
+    found = {"segmend": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an extra that is not installed has no say
+    return found
+
+
+def _config(
+    benchmark: Benchmark, task: Task, model: str, settings: TrainSettings
+) -> dict[str, Any]:
+    rows = {split: len(task.rows(benchmark.sidecar(split))) for split in benchmark.splits}
+    return {
+        "format": FORMAT,
+        "model": model,
+        "task": task.name,
+        "task_version": task.version,
+        "settings": asdict(settings),
+        "benchmark": benchmark.folder.resolve().name,
+        "benchmark_sha256": benchmark_sha256(benchmark),
+        "rows": rows,
+        "versions": versions(),
+    }
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            f"cannot write the run to {folder}",
+            found="it exists and is not empty" if folder.is_dir() else "it is a file",
+            fix="Name a new folder",
+        )
+
+
+@contextmanager
+def _new_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``final`` if all goes well, and goes away if not."""
+    _check_empty(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write the run to {final}", found=str(error)) from error
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        temporary.replace(final)
+    except OSError as error:
+        raise OutputError(f"cannot write the run to {final}", found=str(error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The permissions that new files lack; mkdtemp ignores them and shuts everyone out."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_log(path: Path, log: Sequence[LogRow]) -> None:
+    columns = list(dict.fromkeys(name for row in log for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(log)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(
+            f"{folder} is not a run", found=f"it has no {CONFIG}", fix="Give a folder of `train`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ReadFailedError(f"cannot read {folder / CONFIG}", found=str(error)) from error
+    keys = {"format", "model", "task", "task_version", "model_config"}
+    if not isinstance(config, dict) or not keys <= set(config) or config["format"] != FORMAT:
+        raise BadInputError(
+            f"{folder / CONFIG} is not the configuration of a run of format {FORMAT}",
+            fix="Train it again",
+        )
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    require("safetensors", extra="torch")
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise BadInputError(
+            f"there are no weights at {path}",
+            fix="Weights are read from safetensors alone: pickles could run any code",
+        )
+    try:
+        weights: dict[str, Any] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ReadFailedError(
+            f"{path} holds no safetensors",
+            found=str(error),
+            fix="Weights are read from safetensors alone: pickles could run any code",
+        ) from error
+    return weights

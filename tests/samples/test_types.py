@@ -1,0 +1,203 @@
+"""Each sample type keeps the contract and asks what the design says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segmend.core.box import Box
+from segmend.samples.context import SampleContext, SampleRules
+from segmend.samples.draw import SOURCES, draw_candidates
+from segmend.samples.metadata import candidate_metadata
+from segmend.testing.sample_types import SampleTypeContract
+
+BIG = 2**60
+WEST, EAST, NEIGHBOUR, TRIPLE, FORKED = (BIG + i for i in range(1, 6))
+
+
+class Handmade(SampleTypeContract):
+    @pytest.fixture
+    def context(self, handmade) -> SampleContext:
+        return handmade
+
+
+class TestMergeEdit(Handmade):
+    kind = "merge_edit"
+
+    def test_the_two_halves_of_a_neuron_are_asked_about_at_their_contact(self, candidates):
+        (candidate,) = candidates
+        assert sorted(candidate.segments) == [WEST, EAST]
+        assert candidate.anchor_nm[2] == 3000 + 40 * 10
+        assert candidate.cluster_id == BIG + 11
+        metadata = candidate_metadata(candidate)
+        assert metadata["before_root_ids"] == [str(WEST), str(EAST)]
+        assert metadata["after_root_ids"] == [str(BIG + 11)]
+        assert metadata["edit_point_nm"][0] == 3400
+        assert metadata["is_merge"] is True
+
+
+class TestSplitEdit(Handmade):
+    kind = "split_edit"
+
+    def test_sides_are_the_two_largest_in_view_in_an_order_the_flag_tells(self, handmade):
+        for seed in range(20):
+            (candidate,) = SOURCES[self.kind](replace(handmade, seed=seed)).candidates
+            voxels = handmade.grid.to_voxels(candidate.view_cube).intersect(handmade.grid.voxels)
+            shown = handmade.neurons[voxels.slices][handmade.automatic[voxels.slices] == TRIPLE]
+            sizes = {n: int((shown == n).sum()) for n in (BIG + 13, BIG + 14, BIG + 15)}
+            largest = sorted(sizes, key=lambda n: (-sizes[n], n))[:2]
+            natural = candidate.sides[::-1] if candidate.swapped else candidate.sides
+            assert list(natural) == largest
+            assert candidate.facts["side_voxels_in_view"] == [sizes[n] for n in largest]
+
+    def test_a_view_that_shows_one_side_only_is_left_out_by_name(self, handmade):
+        far = replace(handmade.rules, half_extent_nm=(20, 20), jitter_nm=0.0)
+        op = handmade.edits.of_kind("split")[0]
+        aside = replace(op, point_nm=(1400.0, 2250.0, 3050.0))
+        edits = replace(handmade.edits, ops=(aside,))
+        drawn = SOURCES[self.kind](replace(handmade, rules=far, edits=edits))
+        assert drawn.candidates == ()
+        assert drawn.excluded == {"split_edit: fewer than two sides in view": 1}
+
+
+class TestAdjacentControl(Handmade):
+    kind = "adjacent_control"
+
+    def test_neighbour_of_the_merge_at_its_own_contact_with_the_parents_position(
+        self, handmade, candidates
+    ):
+        (candidate,) = candidates
+        (parent,) = handmade.edits.of_kind("merge")
+        assert NEIGHBOUR in candidate.segments
+        assert set(candidate.segments) & {WEST, EAST}
+        assert candidate.operation_id == parent.operation_id
+        assert candidate.anchor_nm[1] == 2000 + 10 * 10
+        assert candidate.position_nm == parent.point_nm
+        metadata = candidate_metadata(candidate)
+        assert metadata["adjacent_root"] == str(NEIGHBOUR)
+        assert metadata["root_ids"] == [metadata["base_root"], str(NEIGHBOUR)]
+
+    def test_no_more_than_asked_for_and_the_rest_is_counted(self, handmade):
+        none = replace(handmade, rules=replace(handmade.rules, adjacent_per_merge=0))
+        drawn = SOURCES[self.kind](none)
+        assert drawn.candidates == ()
+        assert drawn.excluded["adjacent_control: more than 0 for one merge"] == 1
+
+    def test_a_pair_is_asked_about_once_though_two_merges_offer_it(self, fib25):
+        candidates = SOURCES[self.kind](fib25).candidates
+        pairs = [tuple(sorted(c.segments)) for c in candidates]
+        assert len(set(pairs)) == len(pairs) > 1000
+        per_merge = [c.operation_id for c in candidates]
+        assert max(map(per_merge.count, set(per_merge))) == 3
+
+
+class TestJunctionControl(Handmade):
+    kind = "junction_control"
+
+    def test_the_fork_is_found_where_it_is(self, handmade, candidates):
+        (candidate,) = candidates
+        assert candidate.segments == (FORKED,)
+        z, y, x = handmade.grid.voxel_at(candidate.anchor_nm)
+        assert abs(z - 20) <= 1
+        assert abs(y - 45) <= 2
+        # Between the crossing of the centre lines and the crotch, where the arms part.
+        half_angle = np.arctan2(11, 26)
+        assert 39 <= x <= 40 + 3.5 / np.sin(half_angle)
+        assert candidate.facts["degree"] == 3
+
+    def test_a_segment_that_holds_a_false_merge_is_never_a_junction(self, handmade):
+        neurons = handmade.neurons.copy()
+        fork = handmade.automatic == FORKED
+        fork[..., :60] = False
+        neurons[fork] = BIG + 17
+        size = replace(handmade.rules.size, min_side_voxels=100, min_purity=0.6)
+        rules = replace(handmade.rules, size=size, junction_min_purity=0.6)
+        drawn = SOURCES[self.kind](replace(handmade, neurons=neurons, rules=rules))
+        assert drawn.candidates == ()
+        assert drawn.excluded["junction_control: segment holds a false merge"] == 1
+
+    def test_a_branch_of_another_neuron_in_view_is_left_out(self, handmade):
+        neurons = handmade.neurons.copy()
+        arm = handmade.automatic == FORKED
+        arm[:, :46] = arm[..., :46] = False
+        neurons[arm] = BIG + 17
+        overall = (neurons == BIG + 16).sum() / (handmade.automatic == FORKED).sum()
+        size = replace(handmade.rules.size, min_purity=0.6)
+        # The arm is a smaller share of the segment than of a close view of the fork.
+        rules = replace(handmade.rules, size=size, junction_min_purity=overall - 0.01)
+        for extent, kept in ((400, 1), (100, 0)):
+            view = replace(rules, half_extent_nm=(extent, extent), jitter_nm=0.0)
+            drawn = SOURCES[self.kind](replace(handmade, neurons=neurons, rules=view))
+            assert len(drawn.candidates) == kept
+            named = [
+                reason for reason in drawn.excluded if reason.startswith("junction_control: view")
+            ]
+            assert len(named) == 1 - kept
+
+
+class TestSynapseControl(Handmade):
+    kind = "synapse_control"
+
+    def test_partners_are_asked_about_at_the_cleft(self, candidates):
+        assert len(candidates) == 2
+        metadata = candidate_metadata(candidates[0])
+        assert metadata["pre_pt_root_id"] == str(WEST)
+        assert metadata["post_pt_root_id"] == str(NEIGHBOUR)
+        assert metadata["synapse_ctr_pt_nm"] in ([3200, 2100, 1400], [3300, 2100, 1600])
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"pre_segment": 5}, "segment absent"),
+            ({"center_nm": (0.0, 0.0, 0.0)}, "cleft outside the volume"),
+            ({"post_segment": WEST}, "one segment on both sides"),
+            ({"post_segment": EAST}, "same neuron"),
+            ({"post_segment": TRIPLE}, "segment below 80% pure"),
+            ({"pre_neuron": 5}, "segment belongs to a neuron that is not the partner"),
+        ],
+    )
+    def test_what_cannot_be_asked_is_named(self, handmade, change, reason):
+        synapse = replace(handmade.synapses[0], **change)
+        drawn = SOURCES[self.kind](replace(handmade, synapses=(synapse,)))
+        assert drawn.candidates == ()
+        assert drawn.excluded == {f"synapse_control: {reason}": 1}
+
+
+def test_a_and_b_are_exchanged_in_about_half_of_the_pairs(fib25):
+    candidates = SOURCES["merge_edit"](fib25).candidates
+    share = sum(c.swapped for c in candidates) / len(candidates)
+    assert 0.45 < share < 0.55  # 3.5 standard deviations of 1,270 fair coins
+    for candidate in candidates[:100]:
+        natural = [int(i) for i in candidate.facts["root_ids"]]
+        drawn = natural[::-1] if candidate.swapped else natural
+        assert list(candidate.segments) == drawn
+
+
+def test_views_follow_the_rules_extent_uniform_and_centre_normal(fib25):
+    wide = replace(fib25, rules=SampleRules((400, 600), 50.0))
+    candidates = SOURCES["merge_edit"](wide).candidates
+    extents = [c.view_extent_nm for c in candidates]
+    assert 400 <= min(extents) < 405
+    assert 595 < max(extents) <= 600
+    offsets = [
+        c.render_center_nm[axis] - c.anchor_nm[axis] for c in candidates for axis in range(3)
+    ]
+    mean = sum(offsets) / len(offsets)
+    spread = (sum(o * o for o in offsets) / len(offsets)) ** 0.5
+    assert abs(mean) < 3 * 50 / len(offsets) ** 0.5
+    assert 48 < spread < 52
+
+
+@pytest.mark.slow
+def test_fib25_gives_the_real_questions_that_the_design_expects(fib25):
+    drawn = draw_candidates(fib25)
+    # Design, section 3: "FIB-25 gives about 1,270 merges and 55 segments to split".
+    assert 1200 <= drawn.counts["merge_edit"] <= 1340
+    assert 50 <= drawn.counts["split_edit"] <= 60
+    assert 1000 <= drawn.counts["adjacent_control"] <= 3 * drawn.counts["merge_edit"]
+    assert 20 <= drawn.counts["junction_control"] <= 200
+    assert drawn.counts["synapse_control"] == 0
+    inside = fib25.grid.box
+    assert all(inside.contains(Box.around(c.anchor_nm, 1)) for c in drawn.candidates)

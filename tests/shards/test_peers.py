@@ -1,0 +1,97 @@
+"""Others open what we write, without us."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from segmend.core.sample import EM_COLUMNS, ROW_SCHEMA, SPLIT_MASK_COLUMNS
+from segmend.shards.reader import Benchmark
+from segmend.shards.rows import decode_row
+
+# Prints, for every split, a digest of each row as `datasets` decodes it.
+LOAD = """
+import hashlib, io, json, sys
+sys.modules["segmend"] = None  # importing it fails
+import numpy as np
+from datasets import Image, load_dataset
+
+folder, images = sys.argv[1], json.loads(sys.argv[2])
+
+def digest(row):
+    md5 = hashlib.md5(np.load(io.BytesIO(row["geometry"]))["arr_0"].tobytes())
+    for column in images:
+        picture = row[column]
+        md5.update(b"null" if picture is None else np.asarray(picture).tobytes())
+    return md5.hexdigest()
+
+def load(config, streaming):
+    for name, rows in load_dataset(folder, config, streaming=streaming).items():
+        assert all(isinstance(rows.features[c], Image) for c in images)
+        yield name, [[r["combined_sample_hash"], r["task_routing"],
+                      r["false_split_correction_label"], r["metadata"], digest(r)] for r in rows]
+
+found = {**dict(load("default", False)), **dict(load("demo", False))}
+assert dict(load("default", True)) == dict(load("default", False))
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_datasets_agrees_row_by_row_also_streaming(bench: Path, tmp_path: Path) -> None:
+    images = [*EM_COLUMNS, *SPLIT_MASK_COLUMNS]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(bench), json.dumps(images)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    benchmark = Benchmark.open(bench)
+    for split in ("train", "validation", "test"):
+        positions = benchmark.sidecar(split).column("position").to_pylist()
+        rows = benchmark.read_rows(positions, ROW_SCHEMA.names).to_pylist()
+        assert found[split] == [expected(row, images) for row in rows]
+    demo = pq.read_table(bench / "demo.parquet").to_pylist()
+    assert found["demo"] == [expected(row, images) for row in demo]
+
+
+def expected(row: dict, images: list[str]) -> list:
+    import hashlib
+
+    decoded = decode_row(row, ["geometry", *images])
+    md5 = hashlib.md5(decoded["geometry"].tobytes())
+    for column in images:
+        image = decoded[column]
+        md5.update(b"null" if image is None else image.tobytes())
+    columns = ("combined_sample_hash", "task_routing", "false_split_correction_label", "metadata")
+    return [*(row[c] for c in columns), md5.hexdigest()]
+
+
+def test_pandas_reads_a_shard(bench: Path) -> None:
+    frame = pd.read_parquet(bench / "train/train-00000.parquet")
+    assert list(frame.columns) == list(ROW_SCHEMA.names)
+    array = np.load(io.BytesIO(frame.iloc[0]["geometry"]))["arr_0"]
+    assert array.dtype == np.float16
+    assert frame.iloc[0]["em_xy_before"]["bytes"].startswith(b"\x89PNG")
+
+
+def test_an_arrow_dataset_filters_all_shards(bench: Path) -> None:
+    dataset = ds.dataset([str(p) for p in sorted(bench.glob("*/t*-*.parquet"))])
+    rows = dataset.to_table(
+        columns=["split"], filter=ds.field("false_merge_identification_label") == 1.0
+    )
+    assert rows.column("split").to_pylist() == ["test"] + ["train"] * 2
