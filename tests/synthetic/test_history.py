@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from segmend.core.errors import BadInputError
@@ -66,8 +68,12 @@ def test_replaying_the_log_joins_every_neuron_whose_pieces_touch(tissue: Tissue)
         high = [slice(None)] * 3
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         a, b = tuple(low), tuple(high)
-        same = (tissue.neurons[a] == tissue.neurons[b]) & (tissue.automatic[a] != tissue.automatic[b])
-        faces = np.stack([x[same] for x in (tissue.automatic[a], tissue.automatic[b], tissue.neurons[a])])
+        same = (tissue.neurons[a] == tissue.neurons[b]) & (
+            tissue.automatic[a] != tissue.automatic[b]
+        )
+        faces = np.stack(
+            [x[same] for x in (tissue.automatic[a], tissue.automatic[b], tissue.neurons[a])]
+        )
         for first, second, neuron in np.unique(faces, axis=1).T.tolist():
             assert root[first, neuron] == root[second, neuron]
 
@@ -76,7 +82,7 @@ def test_splits_come_first_and_time_only_moves_forward(tissue: Tissue) -> None:
     kinds = [edit.kind for edit in tissue.edits]
     assert kinds == sorted(kinds, reverse=True)
     times = [edit.timestamp for edit in tissue.edits]
-    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(times))
 
 
 def test_every_point_lies_on_the_interface_of_the_named_sides(tissue: Tissue) -> None:
@@ -89,7 +95,8 @@ def test_every_point_lies_on_the_interface_of_the_named_sides(tissue: Tissue) ->
         before = there.copy()
         before[axis] -= 1
         sides = {
-            (int(tissue.automatic[tuple(v)]), int(tissue.neurons[tuple(v)])) for v in (there, before)
+            (int(tissue.automatic[tuple(v)]), int(tissue.neurons[tuple(v)]))
+            for v in (there, before)
         }
         if edit.kind == "merge":
             assert {s for s, _ in sides} == set(edit.segments)

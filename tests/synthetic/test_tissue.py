@@ -67,7 +67,12 @@ def test_any_box_equals_the_same_part_of_the_whole(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "box", [VoxelBox((0, 0, 0), (25, 50, 45)), VoxelBox((-1, 0, 0), (2, 2, 2)), VoxelBox((3, 3, 3), (3, 5, 5))]
+    "box",
+    [
+        VoxelBox((0, 0, 0), (25, 50, 45)),
+        VoxelBox((-1, 0, 0), (2, 2, 2)),
+        VoxelBox((3, 3, 3), (3, 5, 5)),
+    ],
 )
 def test_a_box_outside_the_volume_is_an_error(box: VoxelBox) -> None:
     with pytest.raises(OutOfBoundsError, match=r"synthetic volume"):
@@ -92,7 +97,9 @@ def test_ids_are_distinct_and_do_not_fit_into_floats(tissue: Tissue) -> None:
 
 def test_neurons_hang_together_but_for_scraps(tissue: Tissue) -> None:
     dense, _ = relabel_dense(tissue.neurons)
-    parts, count = cc3d.connected_components(dense.astype(np.uint32), connectivity=26, return_N=True)
+    parts, count = cc3d.connected_components(
+        dense.astype(np.uint32), connectivity=26, return_N=True
+    )
     size = np.bincount(parts.ravel(), minlength=count + 1)
     owner = np.zeros(count + 1, np.int64)
     owner[parts.ravel()] = dense.ravel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -54,12 +55,13 @@ def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
         Its commit record, and the rows that failed with the reason why.
     """
     failures: list[RowFailure] = []
-    rows = list(_rows(unit, failures))
+    rows = _rows(unit, failures)
+    first = next(rows, None)
     record = None
-    if rows:
+    if first is not None:
         path = folder / shard_path(unit.split, unit.shard_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = write_shard(path, rows, row_group=unit.row_group)
+        record = write_shard(path, itertools.chain([first], rows), row_group=unit.row_group)
     return ShardOutcome(unit.split, unit.shard_id, len(unit.candidates), record, tuple(failures))
 
 

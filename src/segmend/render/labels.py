@@ -40,6 +40,16 @@ class SideBlock:
         local = voxels.shift(tuple(-v for v in self.voxels.start))
         return SideBlock(self.codes[local.slices], voxels, self.grid.crop(local))
 
+    def larger_side(self) -> int:
+        """The side with more voxels here; A where they are even."""
+        counts = np.bincount(self.codes.ravel(), minlength=NO_SIDE + 1)
+        return SIDE_A if counts[SIDE_A] >= counts[SIDE_B] else SIDE_B
+
+    def with_rest(self, side: int) -> SideBlock:
+        """The same block with the voxels of the segment on neither side given to ``side``."""
+        codes = np.where(self.codes == NO_SIDE, np.uint8(side), self.codes)
+        return SideBlock(codes, self.voxels, self.grid)
+
     def around(self, *sides: int) -> SideBlock:
         """The part that holds some sides, with one voxel around it where the block goes on."""
         found = _extent(self.codes, np.array([code in sides for code in range(4)]))

@@ -16,7 +16,7 @@ from segmend.core.sample import VIEWS
 from segmend.render.camera import pixel_size
 from segmend.render.contact import CENTRAL, contact_point, inner_point
 from segmend.render.frame import Encoding, Frame, draw, encode_geometry, split_masks
-from segmend.render.labels import NO_SIDE, SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
+from segmend.render.labels import SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
 from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels, window_width
 from segmend.samples.candidate import VIEW_CUBE, Candidate
 from segmend.segments.mesh import Mesh, mesh_from_mask
@@ -88,7 +88,9 @@ def render_candidate(candidate: Candidate, layers: Layers, style: ViewStyle) -> 
 
     A and B are the candidate's segments (or, for a split, its sides), in its order. Dual types
     are drawn as two meshes, the others as one; the split masks are a second drawing of the two
-    sides with the same cameras.
+    sides with the same cameras. What a split leaves of the segment beyond its two sides (a third
+    neuron, voxels without ground truth) goes with the larger one: A and B together are always the
+    whole segment, so that a task on one segment cannot tell a split_edit by a gap in its mask.
 
     Raises:
         BadInputError: if ids and sample type do not fit together.
@@ -98,12 +100,14 @@ def render_candidate(candidate: Candidate, layers: Layers, style: ViewStyle) -> 
     _check(candidate, layers)
     sides = _read(candidate, layers, _voxels(candidate, layers.automatic.grid, style))
     cube = _inside(sides.voxels, layers.automatic.grid.to_voxels(candidate.view_cube).grow(MARGIN))
+    larger = sides.crop(cube).larger_side()
+    sides = sides.with_rest(larger)
     view = sides.crop(cube)
     frame, masks = _frames(candidate, view)
     center = _em_center(candidate, view)
     window = window_voxels(layers.image.grid, center, style.em_pixel_size_nm)
     if window is not None and not sides.voxels.contains(window):
-        sides = _read(candidate, layers, window)
+        sides = _read(candidate, layers, window).with_rest(larger)
     em = em_slices(EmSite(layers.image, sides, center, style.em_pixel_size_nm))
     geometry = encode_geometry(frame, style.encoding)
     return Views(geometry, em.images, masks, _facts(candidate, style, frame, em, center))
@@ -165,7 +169,7 @@ def _frames(candidate: Candidate, view: SideBlock) -> tuple[Frame, dict[str, NDA
     """The drawing of the geometry and, for a split, the masks of its two sides."""
     if candidate.sides:
         pair = _drawn(candidate, [_mesh(view, SIDE_A), _mesh(view, SIDE_B)], "side_not_in_view")
-        meshes = [_mesh(view, SIDE_A, SIDE_B, NO_SIDE)]
+        meshes = [_mesh(view, SIDE_A, SIDE_B)]
         whole = _drawn(candidate, meshes, "segment_not_in_view")
         # Through an open crop face the cut itself could be seen, where the segment shows nothing.
         owner = np.where(whole.owner < 0, np.int8(-1), pair.owner)

@@ -149,7 +149,7 @@ class _Gardener:
         """Hang a piece onto the neurite nearest to one of its ends."""
         owners = [self.space.owner_at(end) for end in (points[0], points[-1])]
         gaps = [
-            np.linalg.norm(self.nodes[owner] - end) if self._may_adopt(owner) else np.inf
+            float(np.linalg.norm(self.nodes[owner] - end)) if self._may_adopt(owner) else np.inf
             for owner, end in zip(owners, (points[0], points[-1]), strict=True)
         ]
         nearest = int(np.argmin(gaps))
@@ -185,18 +185,19 @@ def _axon(rng: np.random.Generator, steps: int) -> Floats:
     arc = np.arange(steps) * STEP
     wave = 1 + 0.1 * np.sin(arc / 170 + rng.uniform(0, 6))
     shaft = rng.uniform(42.0, 80.0) * wave
-    places = rng.uniform(0, 700) + np.cumsum(rng.uniform(450, 1300, steps // 9 + 1))
-    boutons = rng.uniform(110, 210, len(places)) * _bump(arc, places, rng.uniform(140, 230))
-    radius = np.maximum(shaft, boutons.max(axis=1))
-    places = rng.uniform(100, 900) + np.cumsum(rng.uniform(350, 1300, steps // 7 + 1))
-    necks = rng.uniform(0.35, 0.6, len(places)) * _bump(arc, places, 90.0)
-    narrowed = radius * (1 - necks.max(axis=1))
+    at = rng.uniform(0, 700) + np.cumsum(rng.uniform(450, 1300, steps // 9 + 1))
+    heights, width = rng.uniform(110, 210, len(at)), rng.uniform(140, 230)
+    radius = np.maximum(shaft, _highest(arc, at, heights, width))
+    at = rng.uniform(100, 900) + np.cumsum(rng.uniform(350, 1300, steps // 7 + 1))
+    depths = rng.uniform(0.35, 0.6, len(at))
+    narrowed = radius * (1 - _highest(arc, at, depths, 90.0))
     return np.maximum(np.where(radius < 100, narrowed, radius), 30.0)
 
 
-def _bump(arc: Floats, places: Floats, width: float) -> Floats:
-    """Bell curves along a path, ``(len(arc), len(places))``."""
-    return np.asarray(np.exp(-(((arc[:, None] - places) / width) ** 2)))
+def _highest(arc: Floats, places: Floats, heights: Floats, width: float) -> Floats:
+    """Height, at each place of a path, of the highest of some bell curves."""
+    bumps = heights * np.exp(-(((arc[:, None] - places) / width) ** 2))
+    return np.asarray(bumps.max(axis=1))
 
 
 def _dendrite(rng: np.random.Generator, steps: int) -> Floats:

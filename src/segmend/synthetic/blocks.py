@@ -1,8 +1,8 @@
 """The voxels of any box of a volume, computed from the blueprint alone.
 
-Work is done in cells of about 80 nm on a lattice fixed to the volume: every cell lists the edges and
-marks that matter in it, then its voxels look only at those. A voxel's value depends on its cell and
-never on the box that was asked for, so that boxes fit together byte for byte.
+Work is done in cells of about 80 nm on a lattice fixed to the volume: every cell lists the edges
+and marks that matter in it, then its voxels look only at those. A voxel's value depends on its cell
+and never on the box that was asked for, so that boxes fit together byte for byte.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -77,6 +77,11 @@ class Canvas(NamedTuple):
     classes: NDArray[np.uint8]
 
 
+def _blank(shape: Triple) -> Canvas:
+    numbers = [np.zeros(shape, np.int32) for _ in range(4)]
+    return Canvas(np.zeros(shape, np.uint8), *numbers, classes=np.zeros(shape, np.uint8))
+
+
 class Frame(NamedTuple):
     """Where a block lies and what its looks depend on."""
 
@@ -125,12 +130,12 @@ def render_box(blueprint: Blueprint, box: VoxelBox) -> Layers:
             found=f"it has shape {whole.shape}",
             fix="Ask for at least one voxel, inside it",
         )
-    dtypes = {"em": np.uint8, "classes": np.uint8}
-    canvas = Canvas(*(np.empty(box.shape, dtypes.get(n, np.int32)) for n in Canvas._fields))
+    canvas = _blank(box.shape)
     for part in split_box(blueprint, box):
         where = part.shift(tuple(-v for v in box.start)).slices
-        for layer, values in zip(canvas, _render_part(blueprint, part), strict=True):
-            layer[where] = values
+        drawn, crop = _render_part(blueprint, part)
+        for layer, values in zip(canvas, drawn, strict=True):
+            layer[where] = values[crop]
     table = blueprint.ids
     return Layers(
         em=canvas.em,
@@ -143,8 +148,8 @@ def render_box(blueprint: Blueprint, box: VoxelBox) -> Layers:
     )
 
 
-def _render_part(blueprint: Blueprint, box: VoxelBox) -> list[NDArray[Any]]:
-    """Numbers of a box of at most `WORK_VOXELS` or so: whole cells, then cropped."""
+def _render_part(blueprint: Blueprint, box: VoxelBox) -> tuple[Canvas, tuple[slice, ...]]:
+    """Numbers of the whole cells that a box touches, and where in them the box lies."""
     cell = np.array(cell_shape(blueprint), np.int64)
     first = np.array(box.start) // cell
     cells = -(-np.array(box.stop) // cell) - first
@@ -162,18 +167,13 @@ def _render_part(blueprint: Blueprint, box: VoxelBox) -> list[NDArray[Any]]:
         blueprint.tone,
         blueprint.glia,
     )
-    shape = tuple(int(n) for n in cells * cell)
-    canvas = Canvas(
-        np.zeros(shape, np.uint8),
-        *(np.zeros(shape, np.int32) for _ in range(4)),
-        np.zeros(shape, np.uint8),
-    )
+    depth, height, width = (int(n) for n in cells * cell)
+    canvas = _blank((depth, height, width))
     centres = _cell_centres(frame)
     half = 0.5 * float(np.linalg.norm(cell * voxel)) * STRETCH
     lists = edge_lists(edges.capsule, centres, half), mark_lists(marks.shape, centres, half)
     _paint(frame, edges, marks, centres, lists, blueprint.sections, canvas)
-    crop = box.shift(tuple(int(-v) for v in frame.first)).slices
-    return [layer[crop] for layer in canvas]
+    return canvas, box.shift(tuple(int(-v) for v in frame.first)).slices
 
 
 @njit(cache=True, nogil=True)

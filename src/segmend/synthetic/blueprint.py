@@ -76,7 +76,7 @@ class Blueprint:
 
 
 def draw_ids(spec: TissueSpec, count: int) -> NDArray[np.uint64]:
-    """The first ``count`` ids of a volume: distinct, in random order; a longer draw starts alike."""
+    """The first ``count`` ids of a volume, distinct; a longer draw starts with the same ones."""
     rng = keyed_generator("synthetic", spec.seed, "ids")
     seen: dict[int, None] = {}
     while len(seen) < count:

@@ -9,7 +9,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segmend.core.random import keyed_generator
-from segmend.synthetic.anatomy import Forest
 from segmend.synthetic.edges import EdgeGrid
 from segmend.synthetic.marks import GLIA, REACH, STRENGTH, Marks
 from segmend.synthetic.nearest import surface_distance
@@ -29,8 +28,8 @@ BEYOND = 70.0
 class Contacts(NamedTuple):
     """One row per contact.
 
-    ``point`` lies on the common membrane, ``within`` on the axis of the first neurite (layout space,
-    nm); ``first`` and ``second`` are rows of the edge table.
+    ``point`` lies on the common membrane, ``within`` on the axis of the first neurite (layout
+    space, nm); ``first`` and ``second`` are rows of the edge table.
     """
 
     point: NDArray[np.float64]
@@ -39,9 +38,8 @@ class Contacts(NamedTuple):
     second: NDArray[np.int64]
 
 
-def find_contacts(spec: TissueSpec, forest: Forest, grid: EdgeGrid, marks: Marks) -> Contacts:
+def find_contacts(spec: TissueSpec, grid: EdgeGrid, marks: Marks) -> Contacts:
     """Contacts of every third edge inside the volume, none under a glial sheet, shuffled."""
-    del forest
     rng = keyed_generator("synthetic", spec.seed, "contacts")
     edges, extent = grid.edges, np.array(spec.extent)
     ends = edges.capsule[:, :3] + edges.capsule[:, 3:6]
@@ -60,10 +58,10 @@ def find_contacts(spec: TissueSpec, forest: Forest, grid: EdgeGrid, marks: Marks
         found.append(Contacts(point, ends[mine[first]], mine[first], near[second]))
     if not found:
         return Contacts(np.empty((0, 3)), np.empty((0, 3)), np.empty(0, int), np.empty(0, int))
-    every = Contacts(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    every = Contacts._make(np.concatenate(column) for column in zip(*found, strict=True))
     keep = np.flatnonzero(_bare(every.point, marks))
     keep = rng.permutation(keep)
-    return Contacts(*(column[keep] for column in every))
+    return Contacts._make(column[keep] for column in every)
 
 
 def _bare(points: NDArray[np.float64], marks: Marks) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Where the automatic segmentation cuts a neurite: false splits.
 
-Real segmentations lose a neurite where it is thin, where a section is missing, and where staining or
-focus fails. Candidates of each cause are cut at random until the wanted number is reached, and only
+Real segmentations lose a neurite where it is thin, where a section is missing, and where staining
+or focus fails. Candidates of each cause are cut at random until the wanted number is reached, and only
 where both sides stay large enough to be worth a correction.
 """
 
@@ -176,4 +176,5 @@ class _Saw:
         fragment = np.cumsum(self._starts) - 1
         for node in np.flatnonzero(~self._starts):
             fragment[node] = fragment[self._parent[node]]
-        return fragment, np.bincount(fragment, weights=self._voxels)
+        voxels = np.bincount(fragment, weights=self._voxels)
+        return fragment.astype(np.int64), voxels.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Drawing the complete blueprint of a volume: what happens where neurites touch, checked in voxels."""
+"""The complete blueprint of a volume: what happens where neurites touch, checked in voxels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BESIDE_NM = 45.0
 def draw_blueprint(spec: TissueSpec) -> Blueprint:
     """The blueprint of a volume; a pure function of the spec."""
     bare, marks = bare_blueprint(spec)
-    found = junctions(find_contacts(spec, bare.forest, bare.grid, bare.marks), bare.grid.edges)
+    found = junctions(find_contacts(spec, bare.grid, bare.marks), bare.grid.edges)
     chosen = Chosen()
     synapses = _choose_synapses(bare, found, chosen)
     tree = MergeTree(bare.owner)

@@ -51,7 +51,7 @@ class Edges(NamedTuple):
 
     def take(self, rows: NDArray[np.int64]) -> Edges:
         """Some of the edges."""
-        return Edges(*(column[rows] for column in self))
+        return Edges._make(column[rows] for column in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class EdgeGrid:
     origin: NDArray[np.float64]
 
     def near(self, low: NDArray[np.float64], high: NDArray[np.float64], reach: float) -> Edges:
-        """Edges whose surface may be within ``reach`` nm of a box of layout space, in table order."""
+        """Edges whose surface may be within ``reach`` nm of a box of layout space, in order."""
         return self.edges.take(self.rows_near(low, high, reach))
 
     def rows_near(

@@ -1,7 +1,7 @@
 """Growing one unbranched path through free space.
 
-Free space is known on a coarse lattice of *clearance*: the distance in nm from a lattice point to the
-surface of the nearest thing grown so far, capped at `CAP`.
+Free space is known on a coarse lattice of *clearance*: the distance in nm from a lattice point to
+the surface of the nearest thing grown so far, capped at `CAP`.
 """
 
 from __future__ import annotations

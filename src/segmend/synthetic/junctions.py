@@ -1,4 +1,4 @@
-"""What happens where two neurites touch: synapses, false merges, and faint membranes without one."""
+"""What happens where two neurites touch: synapses, false merges, faint membranes without one."""
 
 from __future__ import annotations
 
@@ -190,9 +190,9 @@ def vesicle_marks(spec: TissueSpec, junction: Junction) -> list[Mark]:
     rng = keyed_generator("synthetic", spec.seed, "vesicles", *place(junction.point))
     inward = junction.within - junction.point
     inward /= max(1e-6, float(np.linalg.norm(inward)))
-    count = int(rng.integers(50, 130))
-    depth = 38.0 + rng.exponential(90.0, (count, 1))
-    side = rng.normal(0.0, 80.0, (count, 3))
+    count = int(rng.integers(90, 240))
+    depth = 38.0 + rng.exponential(110.0, (count, 1))
+    side = rng.normal(0.0, 90.0, (count, 3))
     points = junction.point + inward * depth + side - inward * (side @ inward)[:, None]
     gaps = np.linalg.norm(points[:, None] - points[None], axis=2)
     kept = [points[n] for n in range(count) if np.all(gaps[n, :n] > 42.0)]

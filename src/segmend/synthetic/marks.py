@@ -1,7 +1,7 @@
 """Marks: everything local that the tissue carries beside its neurites.
 
-A mark is a ball or a capsule in layout space. One table holds them all, so that one list per cell of
-voxels says which of them a voxel must look at.
+A mark is a ball or a capsule in layout space. One table holds them all, so that one list per cell
+of voxels says which of them a voxel must look at.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 MITOCHONDRION, SYNAPSE, VESICLE, FAINT, SMUDGE, HAZE, GLIA = range(7)
-"""Kinds: organelle capsule; synaptic contact (``u`` pre, ``v`` post); vesicle in neuron ``u``; faint
-membrane between ``u`` and ``v``; dark smudge inside ``u``; low contrast; reach of glia ``u``."""
+"""Kinds: organelle capsule; synaptic contact (``u`` pre, ``v`` post); vesicle in neuron ``u``;
+faint membrane between ``u`` and ``v``; dark smudge inside ``u``; low contrast; reach of glia
+``u``."""
 
 
 REACH, SIZE, STRENGTH = 6, 7, 8

@@ -139,7 +139,7 @@ def _two_nearest(
     point: Point,
     scratch: NDArray[np.float64],
 ) -> tuple[float, int, float, int, int]:
-    """Distance and edge of the nearest and the second nearest neuron, and how many edges counted."""
+    """Distance and edge of the nearest and second nearest neuron, and how many edges counted."""
     z, y, x = point
     best, second = np.inf, np.inf
     best_edge, second_edge, holder = -1, -1, -1
@@ -188,16 +188,16 @@ def find_owner(
         capsule, neuron, rows, near, off, point, scratch
     )
     fragment = _ragged_fragment(neuron, piece, rows, scratch, looked, best_edge, point, seed)
-    other, depth, tilt = np.int64(-1), DEEP, 0.0
+    other, depth, tilt = (-1), DEEP, 0.0
     if second - best < 2.0 * DEEP:
         a, b, c = _direction(capsule, best_edge, point)
         u, v, w = _direction(capsule, second_edge, point)
         slope = np.sqrt((a - u) ** 2 + (b - v) ** 2 + (c - w) ** 2)
         lead = (second - best) / max(slope, 0.75)
         if lead < DEEP:
-            other, depth = np.int64(neuron[second_edge]), lead
+            other, depth = int(neuron[second_edge]), lead
             tilt = (a - u) / max(slope, 1e-6)
-    return Owner(np.int64(neuron[best_edge]), fragment, other, depth, best_edge, best, tilt)
+    return Owner(int(neuron[best_edge]), fragment, other, depth, best_edge, best, tilt)
 
 
 @njit(cache=True, nogil=True)
@@ -212,15 +212,15 @@ def _ragged_fragment(
     seed: np.uint64,
 ) -> int:
     """The fragment of the nearest edge, or, close to a cut, its neighbour where noise says so."""
-    holder, held = neuron[best_edge], np.int64(fragment[best_edge])
-    best, least, rival = np.inf, np.inf, np.int64(-1)
+    holder, held = neuron[best_edge], int(fragment[best_edge])
+    best, least, rival = np.inf, np.inf, (-1)
     for n in range(looked):
         e = rows[n]
         if neuron[e] == holder:
             if fragment[e] == held:
                 best = min(best, distances[n])
             elif distances[n] < least:
-                least, rival = distances[n], np.int64(fragment[e])
+                least, rival = distances[n], int(fragment[e])
     if rival < 0 or least - best > RAGGED:
         return held
     # One noise for both sides: where it is negative the lower number gains ground.

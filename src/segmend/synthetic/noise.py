@@ -46,7 +46,7 @@ def value_noise(seed: np.uint64, z: float, y: float, x: float) -> float:
     """Smooth noise in [-1, 1] with one random value per unit of length."""
     i, j, k = np.floor(z), np.floor(y), np.floor(x)
     fz, fy, fx = _fade(z - i), _fade(y - j), _fade(x - k)
-    a, b, c = np.int64(i), np.int64(j), np.int64(k)
+    a, b, c = int(i), int(j), int(k)
     total = 0.0
     for dz in range(2):
         wz = fz if dz else 1.0 - fz
@@ -63,7 +63,7 @@ def vector_noise(seed: np.uint64, z: float, y: float, x: float) -> tuple[float, 
     """Three independent smooth noises in [-1, 1] at the price of one hash per lattice point."""
     i, j, k = np.floor(z), np.floor(y), np.floor(x)
     fz, fy, fx = _fade(z - i), _fade(y - j), _fade(x - k)
-    a, b, c = np.int64(i), np.int64(j), np.int64(k)
+    a, b, c = int(i), int(j), int(k)
     u = v = w = 0.0
     for dz in range(2):
         wz = fz if dz else 1.0 - fz

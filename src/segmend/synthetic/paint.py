@@ -119,7 +119,7 @@ def look_around(
 ) -> Scene:
     """Gather the marks that touch a voxel; arguments as `wrap_in_glia`."""
     z, y, x = point
-    mito, cleft, wall = np.int64(0), np.int64(0), 0.0
+    mito, cleft, wall = 0, 0, 0.0
     density = vesicle = faint = haze = smudge = 0.0
     for n in range(len(rows)):
         m = rows[n]
@@ -136,7 +136,7 @@ def look_around(
             smudge = max(smudge, shape[m, STRENGTH] * weight)
         elif kind == MITOCHONDRION:
             if owner.depth > 16.0 and shape[m, SIZE] - distance > wall:
-                mito, wall = role[m, ITEM], shape[m, SIZE] - distance
+                mito, wall = int(role[m, ITEM]), shape[m, SIZE] - distance
         elif kind == VESICLE:
             if owner.depth > 20.0:
                 ring = (distance - shape[m, SIZE]) / 6.5
@@ -146,10 +146,10 @@ def look_around(
                 faint = max(faint, shape[m, STRENGTH] * min(1.0, 2.0 * weight))
             else:
                 if owner.depth < shape[m, STRENGTH] and distance < shape[m, SIZE]:
-                    cleft = role[m, ITEM]
+                    cleft = int(role[m, ITEM])
                 density = max(density, min(1.0, 2.5 * weight) * _density(owner, v))
     if cleft > 0:
-        mito = np.int64(0)
+        mito = 0
     return Scene(mito, wall, cleft, density, vesicle, faint, haze, smudge)
 
 
@@ -226,15 +226,13 @@ def _plasm(
 @njit(cache=True, nogil=True)
 def _mitochondrion(wall: float, pose: NDArray[np.float64], point: Point, seed: np.uint64) -> float:
     """Grey value of a mitochondrion: outer membrane, pale gap, dark matrix with cristae."""
-    if wall < 7.0:
-        return 72.0
-    if wall < MITO_WALL:
-        return 112.0
     z, y, x = point
     along = z * pose[0] + y * pose[1] + x * pose[2]
     bend = value_noise(seed, z / 80.0, y / 80.0, x / 80.0)
     cristae = np.sin(along / 9.0 + 3.0 * bend)
-    return 96.0 + 14.0 * cristae * cristae * cristae + 6.0 * bend
+    matrix = 96.0 + 14.0 * cristae * cristae * cristae + 6.0 * bend
+    outer, gap = np.exp(-(((wall - 2.0) / 4.5) ** 2)), np.exp(-(((wall - 11.0) / 4.5) ** 2))
+    return matrix - 32.0 * outer + 14.0 * gap
 
 
 @njit(cache=True, nogil=True)

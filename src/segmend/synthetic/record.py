@@ -53,8 +53,8 @@ def true_history(blueprint: Blueprint, survey: Survey) -> tuple[TrueEdit, ...]:
     """The log that turns the automatic segmentation into the neurons.
 
     First every false merge is split: of the two neurons of a split edit, the fragment of the first
-    is taken off the rest, and ``after_roots[i]`` holds the side of ``neurons[i]``. Then the fragments
-    of each neuron are merged, wherever they share a face inside the volume.
+    is taken off the rest, and ``after_roots[i]`` holds the side of ``neurons[i]``. Then the
+    fragments of each neuron are merged, wherever they share a face inside the volume.
     """
     faces = survey.faces()
     present = [int(n) for n in np.flatnonzero(survey.voxels)]
@@ -138,7 +138,7 @@ def _merge(server: _Server, blueprint: Blueprint, pair: Pair, cause: Cause, poin
 def _spanning(
     blueprint: Blueprint, faces: dict[Pair, NDArray[np.int64]], rng: np.random.Generator
 ) -> list[tuple[Pair, Cause, NDArray[np.float64] | None]]:
-    """Pairs of touching fragments that join each neuron: the cuts, then detours around lost ones."""
+    """Pairs of touching fragments that join each neuron: cuts, then detours around lost ones."""
     forest, cuts, owner = blueprint.forest, blueprint.cuts, blueprint.owner
     planned: list[tuple[Pair, Cause, NDArray[np.float64] | None]] = []
     why: dict[int, Cause] = {}

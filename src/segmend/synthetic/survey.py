@@ -77,7 +77,7 @@ def _find_faces(
     segment: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Rows ``(lower fragment, higher fragment, z, y, x, axis)`` of the faces of a block."""
-    rows, count = np.empty((1024, 6), np.int64), 0
+    rows, count, shape = np.empty((1024, 6), np.int64), 0, fragments.shape
     for z in range(core[0]):
         for y in range(core[1]):
             for x in range(core[2]):
@@ -110,7 +110,8 @@ def survey_blocks(
     """Render boxes that tile a volume, counting each in passing."""
     whole = blueprint.spec.grid.voxels
     for box in boxes:
-        reach = VoxelBox(box.start, tuple(v + 1 for v in box.stop)).intersect(whole)
+        far = box.shift((1, 1, 1)).stop
+        reach = VoxelBox(box.start, far).intersect(whole)
         assert reach is not None
         layers = render_box(blueprint, reach)
         survey.add(box, layers.fragments)

@@ -84,8 +84,8 @@ LAYERS = {
 def generate(spec: TissueSpec) -> Tissue:
     """Make a volume in memory; the same spec gives the same bytes.
 
-    About 35 bytes per voxel: for anything larger than memory, `segmend.synthetic.write.write_tissue`
-    writes the same voxels block by block.
+    About 35 bytes per voxel: for anything larger than memory,
+    `segmend.synthetic.write.write_tissue` writes the same voxels block by block.
     """
     blueprint = draw_blueprint(spec)
     survey = Survey(blueprint)
@@ -98,7 +98,7 @@ def generate(spec: TissueSpec) -> Tissue:
     present = present_neurons(blueprint, survey)
     return Tissue(
         spec=spec,
-        **arrays,  # type: ignore[arg-type]
+        **arrays,
         edits=true_history(blueprint, survey),
         synapses=synapses(blueprint),
         skeletons=skeletons(blueprint, present),

@@ -38,6 +38,7 @@ KEYS = {
 """Where each layer lies in the file."""
 
 CHUNK = 64
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
 FORMAT = "segmend synthetic tissue 1"
 
 
