@@ -11,14 +11,18 @@ from hypothesis.extra import numpy as hnp
 from segmend.core.errors import BadInputError, GridMismatchError, SegmentNotFoundError
 from segmend.core.grid import VoxelGrid
 from segmend.edits.operation import Identity, operation_hash
-from segmend.edits.overlap import OverlapRules, overlap_edits
+from segmend.edits.overlap import OverlapRules, inner_radius, overlap_edits
 from segmend.edits.overlap_table import overlap_of, overlap_table
 from segmend.segments.contacts import find_contacts
 
 BIG = 2**60
 IDENTITY = Identity("handmade", "1", "a")
 RULES = OverlapRules(
-    min_segment_voxels=50, min_purity=0.8, min_contact_faces=20, min_side_voxels=30
+    min_segment_voxels=50,
+    min_purity=0.8,
+    min_contact_faces=20,
+    min_side_voxels=30,
+    min_side_radius_nm=10,
 )
 
 
@@ -96,11 +100,37 @@ def test_a_small_contact_is_left_out_by_name():
 
 def test_thresholds_are_met_by_equality():
     automatic, neurons, grid = bars([(1, 9, 2), (2, 9, 2)])
-    rules = OverlapRules(50, 1.0, 25, 50)
+    rules = OverlapRules(50, 1.0, 25, 50, 10)
     assert len(edits_of(automatic, neurons, grid, rules).ops) == 1
     neurons[:, :, :2] = 8
     automatic[:] = 1
     assert len(edits_of(automatic, neurons, grid, rules).ops) == 1
+
+
+def test_a_shell_along_the_border_is_no_side_however_many_voxels_it_has():
+    grid = VoxelGrid((10, 10, 10), (0, 0, 0), (30, 30, 30))
+    automatic, neurons = np.ones(grid.shape, np.uint64), np.full(grid.shape, 9, np.uint64)
+    neurons[:, :, :2] = 8  # 1,800 voxels, nowhere more than 10 nm deep
+    found = edits_of(automatic, neurons, grid, OverlapRules())
+    assert not found.ops
+    assert found.excluded == {"split: second side nowhere 25 nm from its border": 1}
+    neurons[:, :, :5] = 8  # the middle of five voxels of 10 nm lies 30 nm from the border
+    assert [op.after_ids for op in edits_of(automatic, neurons, grid, OverlapRules()).ops] == [
+        (8, 9)
+    ]
+
+
+@given(hnp.arrays(bool, (4, 5, 6)))
+@settings(max_examples=50, deadline=None)
+def test_the_inner_radius_is_the_largest_distance_to_a_voxel_outside(mask):
+    grid = VoxelGrid((30, 10, 5), (0, 0, 0), mask.shape)
+    padded = np.pad(mask, 1)
+    size = np.array(grid.voxel_size)
+    outside = np.argwhere(~padded) * size
+    distances = [
+        np.sqrt(((p * size - outside) ** 2).sum(axis=1)).min() for p in np.argwhere(padded)
+    ]
+    assert inner_radius(mask, grid) == pytest.approx(max(distances, default=0))
 
 
 small = hnp.array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=6)
@@ -177,6 +207,7 @@ def test_arrays_and_contacts_that_do_not_belong_together_are_refused():
         ("min_segment_voxels", 0),
         ("min_contact_faces", 0),
         ("min_side_voxels", 0),
+        ("min_side_radius_nm", -1),
         ("min_purity", 0.5),
         ("min_purity", 1.1),
         ("min_purity", float("nan")),

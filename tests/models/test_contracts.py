@@ -25,9 +25,9 @@ class TestGeometryOnSingles(ModelContract):
 
 class TestCnnOnPairs(ModelContract):
     model, task = "cnn", TASKS["false_split_correction"]
-    settings = TrainSettings(epochs=8, batch_size=8, learning_rate=2e-3)
+    settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=2e-3)
 
 
 class TestCnnOnMasks(ModelContract):
     model, task = "cnn", TASKS["split_mask_generation"]
-    settings = TrainSettings(epochs=16, batch_size=4, learning_rate=2e-3)
+    settings = TrainSettings(epochs=12, batch_size=4, epoch_rows=1, learning_rate=2e-3)

@@ -32,7 +32,11 @@ def build_benchmark(
     """
     plan_settings = load_settings(plan_file, overrides)
     check_output(out)  # before the minutes, not after
-    plan = make_plan(plan_settings, plan_file.absolute().parent, say=progress.say)
+    processes = workers or settings().workers
+    progress.say("finding edits and controls")
+    plan = make_plan(
+        plan_settings, plan_file.absolute().parent, workers=processes, report=progress.report
+    )
     progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
     drawn = 0
 
@@ -41,4 +45,4 @@ def build_benchmark(
         drawn += outcome.planned
         progress.report("drawing rows", drawn, plan.n_rows)
 
-    return build(plan, out, workers=workers or settings().workers, done=count), plan
+    return build(plan, out, workers=processes, done=count), plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segmend.build.card import card_facts
+from segmend.build.engine import run
 from segmend.build.ledger import PLAN_FILE, Closure, ShardOutcome, closure, write_ledger
 from segmend.build.plan import Plan
-from segmend.build.units import make_shards
+from segmend.build.units import make_shard
 from segmend.core.errors import IncompleteBuildError, NoSamplesError, OutputError
 from segmend.core.sample import SPLITS
 from segmend.shards.finish import finish
@@ -54,7 +56,8 @@ def build(
         IncompleteBuildError: if a planned row is neither committed nor failed with a reason.
     """
     with _staging(out) as folder:
-        outcomes = make_shards(list(plan.units), folder, workers=workers, done=done)
+        work = functools.partial(make_shard, folder=folder)
+        outcomes = run(work, plan.units, workers=workers, done=done)
         account = closure(outcomes)
         _check(account, outcomes)
         with atomic_file(folder / PLAN_FILE) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -12,24 +13,17 @@ from typing import Any, get_args
 
 import msgspec
 
+from segmend.build.engine import run
 from segmend.build.settings import PlanSettings
-from segmend.build.sources import OpenedSource, open_sources
+from segmend.build.survey import Survey, survey
 from segmend.build.units import ShardUnit, deal
 from segmend.core.errors import NoSamplesError, PlanError
-from segmend.core.ids import Ids
 from segmend.core.random import keyed_digest
 from segmend.core.sample import IMAGE_SIZE, Split
-from segmend.edits.operation import EditSet, Identity
-from segmend.edits.overlap import OverlapRules, overlap_edits
-from segmend.edits.overlap_table import overlap_table
-from segmend.edits.synthetic_log import synthetic_log_edits
 from segmend.render.site import ViewStyle
 from segmend.samples.candidate import Candidate
 from segmend.samples.cap import cap
-from segmend.samples.context import SampleContext, SampleRules
-from segmend.samples.draw import draw_candidates
-from segmend.samples.splits import SplitRule, assign_splits, open_leaks
-from segmend.segments.contacts import Contacts, find_contacts
+from segmend.samples.splits import LEAKS, SplitRule, assign_splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,141 +67,79 @@ class Plan:
 
 
 def make_plan(
-    settings: PlanSettings, folder: Path, *, say: Callable[[str], None] = lambda _: None
+    settings: PlanSettings,
+    folder: Path,
+    *,
+    workers: int = 1,
+    report: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Plan:
     """Read the volumes, find edits and controls, deal them to splits and shards.
 
     Args:
         settings: The plan file.
         folder: Where its paths start.
-        say: Told what is being done, for progress.
+        workers: Processes to use; the plan does not depend on it.
+        report: Told (stage, done, total).
 
     Raises:
         PlanError: if the split rule leaves leaks open that the plan does not accept.
         NoSamplesError: if there are no edits, or a split would have no rows.
         SegmendError: whatever opening a volume raises.
     """
-    say("opening volumes")
-    opened = open_sources(settings, folder)
-    for one in opened:  # before the minutes, not after
-        _check_leaks(_split_rule(one, settings), settings)
+    _check_leaks(settings)
+    surveyed: list[Survey] = []
+
+    def count(one: Survey) -> None:
+        surveyed.append(one)
+        report("finding edits and controls", len(surveyed), len(settings.sources))
+
+    work = functools.partial(survey, settings=settings, folder=folder)
+    surveys = run(work, settings.sources, workers=workers, done=count)
     excluded: Counter[str] = Counter()
-    candidates: list[Candidate] = []
-    for one in opened:
-        say(f"finding edits and controls in {one.name}")
-        candidates += _candidates(one, settings, excluded)
-    capped = cap(candidates, settings.samples.max_rows, seed=settings.seed)
+    for one in surveys:
+        excluded += one.excluded
+    capped = cap(
+        [c for one in surveys for c in one.candidates],
+        settings.samples.max_rows,
+        seed=settings.seed,
+    )
     _count(excluded, "cap", capped.excluded)
-    splits = _splits(capped.candidates, opened, settings, excluded)
+    splits = _splits(capped.candidates, surveys, settings, excluded)
     ordered = _ordered(capped.candidates, splits, settings)
     _check_splits(ordered, excluded)
     template = ShardUnit(
         split="train",
         shard_id=0,
         candidates=(),
-        layers={one.name: one.layers for one in opened},
+        layers={one.name: one.layers for one in surveys},
         style=ViewStyle(settings.em.pixel_size_nm, encoding=settings.view.encoding),
         row_group=settings.shards.row_group,
     )
     units = deal(ordered, template, settings.shards.rows)
-    sources = tuple(one.facts() for one in opened)
+    sources = tuple(one.facts for one in surveys)
     return Plan(settings, sources, tuple(units), excluded, _hash(settings, sources, units))
 
 
-def _check_leaks(rule: SplitRule, settings: PlanSettings) -> None:
-    accepted = settings.splits.accepted_leaks
-    missing = set(open_leaks(rule)) - set(accepted)
+def _check_leaks(settings: PlanSettings) -> None:
+    rule, accepted = settings.splits.rule, settings.splits.accepted_leaks
+    missing = set(LEAKS[rule]) - set(accepted)
     if missing:
         raise PlanError(
-            f"the split rule '{rule.kind}' leaves leaks open that the plan does not accept",
+            f"the split rule '{rule}' leaves leaks open that the plan does not accept",
             found=f"open: {sorted(missing)}; accepted: {sorted(accepted) or 'none'}",
             fix="Use 'cubes-guarded' or 'volume', or add them to splits.accepted_leaks; they are "
             "then printed beside every score",
         )
 
 
-def _candidates(
-    one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
-) -> tuple[Candidate, ...]:
-    automatic, neurons = one.dataset.segments("automatic"), one.dataset.segments("neurons")
-    contacts = find_contacts(automatic, one.grid)
-    record = one.dataset.record
-    rules = _sample_rules(settings)
-    context = SampleContext(
-        dataset=record.name,
-        version=record.version,
-        volume=one.name,
-        species=record.species,
-        grid=one.grid,
-        automatic=automatic,
-        neurons=neurons,
-        contacts=contacts,
-        edits=_edits(one, settings, automatic, neurons, contacts),
-        synapses=one.dataset.synapses,
-        rules=rules,
-        seed=settings.seed,
-    )
-    drawn = draw_candidates(context, settings.samples.types)
-    _count(excluded, "edits", context.edits.excluded)
-    _count(excluded, "samples", drawn.excluded)
-    return drawn.candidates
-
-
-def _edits(
-    one: OpenedSource, settings: PlanSettings, automatic: Ids, neurons: Ids, contacts: Contacts
-) -> EditSet:
-    record = one.dataset.record
-    identity = Identity(record.name, record.version, one.name)
-    rules = _size_rules(settings)
-    if settings.edits.source == "overlap":
-        edits = overlap_edits(
-            automatic, neurons, contacts, one.grid, rules=rules, identity=identity
-        )
-    else:
-        table = overlap_table(automatic, neurons, one.grid)
-        edits = synthetic_log_edits(
-            one.dataset.edits, table, contacts, rules=rules, identity=identity
-        )
-    if not edits.ops:
-        reasons = ", ".join(f"{n} x {reason}" for reason, n in edits.excluded.most_common(5))
-        raise NoSamplesError(
-            f"no edits found in source '{one.name}'",
-            found=f"left out: {reasons or 'nothing: the two segmentations agree'}",
-            fix="Check that 'automatic' and 'neurons' belong together, or relax [edits]",
-        )
-    return edits
-
-
-def _size_rules(settings: PlanSettings) -> OverlapRules:
-    edits = settings.edits
-    return OverlapRules(
-        min_segment_voxels=edits.min_segment_voxels,
-        min_purity=edits.min_purity,
-        min_contact_faces=edits.min_contact_faces,
-        min_side_voxels=edits.min_side_voxels,
-    )
-
-
-def _sample_rules(settings: PlanSettings) -> SampleRules:
-    samples, view = settings.samples, settings.view
-    return SampleRules(
-        half_extent_nm=view.half_extent_nm,
-        jitter_nm=view.jitter_nm,
-        adjacent_per_merge=samples.adjacent_per_merge,
-        junction_min_purity=samples.junction_min_purity,
-        junction_min_degree=samples.junction_min_degree,
-        size=_size_rules(settings),
-    )
-
-
 def _splits(
     candidates: tuple[Candidate, ...],
-    opened: list[OpenedSource],
+    surveys: list[Survey],
     settings: PlanSettings,
     excluded: Counter[str],
 ) -> dict[str, Split]:
     splits: dict[str, Split] = {}
-    for one in opened:
+    for one in surveys:
         mine = [c for c in candidates if c.volume == one.name]
         assignment = assign_splits(mine, _split_rule(one, settings))
         splits |= assignment.splits
@@ -215,15 +147,15 @@ def _splits(
     return splits
 
 
-def _split_rule(one: OpenedSource, settings: PlanSettings) -> SplitRule:
+def _split_rule(one: Survey, settings: PlanSettings) -> SplitRule:
     return SplitRule(
         kind=settings.splits.rule,
         cube_nm=settings.splits.cube_nm,
-        origin_nm=one.dataset.record.grid_origin_nm,
+        origin_nm=one.grid_origin_nm,
         fractions=settings.splits.fractions,
         salt=str(settings.seed),
         guard_nm=IMAGE_SIZE / 2 * settings.em.pixel_size_nm,
-        volume_splits={one.name: one.source.split} if one.source.split else {},
+        volume_splits={one.name: one.split} if one.split else {},
     )
 
 

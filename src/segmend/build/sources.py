@@ -1,4 +1,4 @@
-"""The volumes of a plan, opened and checked before anything is computed from them."""
+"""A volume of a plan, opened and checked before anything is computed from it."""
 
 from __future__ import annotations
 
@@ -52,21 +52,19 @@ class OpenedSource:
         }
 
 
-def open_sources(settings: PlanSettings, folder: Path) -> list[OpenedSource]:
-    """Open every volume of a plan.
+def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedSource:
+    """Open a volume of a plan.
 
     Args:
+        source: The volume.
         settings: The plan.
         folder: The plan's folder, where its paths start.
 
     Raises:
-        PlanError: if a data set lacks a layer that the plan needs.
+        PlanError: if the data set lacks a layer or table that the plan needs.
+        GridMismatchError: if its layers lie on different grids.
         SegmendError: whatever opening it raises.
     """
-    return [_open(source, settings, folder) for source in settings.sources]
-
-
-def _open(source: Source, settings: PlanSettings, folder: Path) -> OpenedSource:
     record = source.dataset
     if record.endswith(".toml"):
         record = str(folder / record)

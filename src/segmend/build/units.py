@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -93,44 +90,6 @@ def _row(candidate: Candidate, views: Views, split: Split) -> dict[str, Any]:
         split_masks=views.split_masks,
         metadata=metadata,
     )
-
-
-def make_shards(
-    units: list[ShardUnit],
-    folder: Path,
-    *,
-    workers: int,
-    done: Callable[[ShardOutcome], None],
-) -> list[ShardOutcome]:
-    """Make all shards, in this process or in several.
-
-    Args:
-        units: The shards.
-        folder: Root of the benchmark.
-        workers: Processes; 1 works in this one. Processes are spawned, never forked.
-        done: Called after each shard, in order of completion.
-
-    Returns:
-        Outcomes in the order of ``units``, the same whatever the number of workers.
-    """
-    work = functools.partial(make_shard, folder=folder)
-    if workers == 1 or len(units) == 1:
-        outcomes = []
-        for unit in units:
-            outcomes.append(work(unit))
-            done(outcomes[-1])
-        return outcomes
-    with ProcessPoolExecutor(min(workers, len(units)), get_context("spawn")) as pool:
-        futures = {pool.submit(work, unit): i for i, unit in enumerate(units)}
-        results: dict[int, ShardOutcome] = {}
-        try:
-            for future in as_completed(futures):
-                results[futures[future]] = future.result()
-                done(results[futures[future]])
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return [results[i] for i in range(len(units))]
 
 
 def deal(

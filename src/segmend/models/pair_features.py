@@ -106,11 +106,11 @@ def directions(a: Points, b: Points, site: Points) -> dict[str, float]:
         site: Where they meet, (dimensions,).
 
     Returns:
-        Per neighbourhood: ``axes`` (|cosine| between the principal axes), ``straight`` (1 where the
-        two lie on opposite sides of the contact, -1 where they lie side by side), ``elongation``,
-        ``along`` (|cosine| of an axis with the line between the centres), and ``end`` (distance of
-        the centre from the contact in standard deviations: about 1.7 at the tip of a rod, 0 at its
-        middle).
+        Per neighbourhood: ``axes`` (|cosine| between the principal axes), ``straight`` (1 where
+        the two lie on opposite sides of the contact, -1 where both lie on the same side),
+        ``elongation``, ``along`` (|cosine| of an axis with the line between the centres), and
+        ``end`` (distance of the centre from the contact in standard deviations: about 1.7 at the
+        tip of a rod, 0 at its middle).
     """
     measures: dict[str, float] = {}
     for name, radius in NEIGHBOURHOODS.items():

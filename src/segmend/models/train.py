@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segmend.core.errors import SegmendError
 from segmend.core.random import keyed_generator
 from segmend.loaders.order import balanced_order, epoch_order
 from segmend.models.batches import Batch, Changes, batch_of
@@ -73,23 +74,40 @@ def train(net: SiteNet, lesson: Lesson, settings: TrainSettings, *, report: Repo
             rate = float(schedule.get_last_lr()[0])
             losses = []
             for batch in _batches(net, lesson, settings, epoch):
-                loss = lesson.loss(net(batch.geometry, batch.em), batch.targets).mean()
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
-                optimiser.step()
+                losses.append(_step(net, batch, lesson.loss, optimiser))
                 schedule.step()
-                losses.append(loss.item())
             row = {"epoch": epoch, "learning_rate": rate, "train_loss": float(np.mean(losses))}
             if lesson.validation is not None:
                 row["validation_loss"] = validation_loss(net, lesson.validation, lesson.loss)
+            _check_finite(row)
             log.append(row)
-            if row.get("validation_loss", -epoch) < best_loss:
-                best, best_loss = _copy(net), row.get("validation_loss", -epoch)
+            # Without validation rows the last epoch is the best.
+            loss_now = row.get("validation_loss", -float(epoch))
+            if loss_now < best_loss:
+                best, best_loss = _copy(net), loss_now
             report("training", epoch + 1, settings.epochs)
     net.load_state_dict(best)
     net.eval()
     return log
+
+
+def _step(net: SiteNet, batch: Batch, loss: Loss, optimiser: torch.optim.Optimizer) -> float:
+    """Learn from one batch; the loss before."""
+    value = loss(net(batch.geometry, batch.em), batch.targets).mean()
+    optimiser.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
+    optimiser.step()
+    return value.item()
+
+
+def _check_finite(row: LogRow) -> None:
+    if not all(math.isfinite(value) for value in row.values()):
+        raise SegmendError(
+            f"training diverged in epoch {row['epoch']:.0f}",
+            found=", ".join(f"{name} {value}" for name, value in row.items()),
+            fix="Train with a smaller learning rate",
+        )
 
 
 def validation_loss(net: SiteNet, rows: Packed, loss: Loss, *, batch_size: int = 64) -> float:
@@ -121,18 +139,28 @@ def _batches(net: SiteNet, lesson: Lesson, settings: TrainSettings, epoch: int) 
         swap=lesson.swap,
         flip=not net.shape.masks,
     )
-    for indices in np.array_split(_order(lesson, settings.seed, epoch), _steps(lesson, settings)):
+    order = _order(lesson, settings, epoch)
+    for indices in np.array_split(order, _steps(lesson, settings)):
         yield batch_of(lesson.train, indices, positions=net.shape.masks, changes=changes)
 
 
+def _rounds(lesson: Lesson, settings: TrainSettings) -> int:
+    """How often an epoch goes through the rows."""
+    return math.ceil(settings.epoch_rows / len(lesson.train))
+
+
 def _steps(lesson: Lesson, settings: TrainSettings) -> int:
-    return math.ceil(len(lesson.train) / settings.batch_size)
+    return math.ceil(_rounds(lesson, settings) * len(lesson.train) / settings.batch_size)
 
 
-def _order(lesson: Lesson, seed: int, epoch: int) -> NDArray[np.int64]:
-    if lesson.binary and lesson.train.targets is not None:
-        return balanced_order(lesson.train.targets.tolist(), seed, epoch)
-    return epoch_order(len(lesson.train), seed, epoch)
+def _order(lesson: Lesson, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:
+    rounds, seed, orders = _rounds(lesson, settings), settings.seed, []
+    for number in range(epoch * rounds, (epoch + 1) * rounds):
+        if lesson.binary and lesson.train.targets is not None:
+            orders.append(balanced_order(lesson.train.targets.tolist(), seed, number))
+        else:
+            orders.append(epoch_order(len(lesson.train), seed, number))
+    return np.concatenate(orders)
 
 
 def _shape(total: int) -> Callable[[int], float]:

@@ -27,7 +27,7 @@ LEAKS: dict[RuleKind, tuple[str, ...]] = {
     "cubes-guarded": (),
     "volume": (),
 }
-"""Leaks that a rule leaves open. ``view``: the picture of a training row may show voxels of a test
+"""Leaks that a rule leaves open; a plan must accept each by name. ``view``: the picture of a training row may show voxels of a test
 row's cube; ``lineage``: the same neuron may occur in both."""
 
 
@@ -84,11 +84,6 @@ class SplitAssignment:
     def reasons(self) -> Counter[str]:
         """Dropped rows by reason."""
         return Counter(self.dropped.values())
-
-
-def open_leaks(rule: SplitRule) -> tuple[str, ...]:
-    """The leaks that a rule leaves open; a plan must accept each by name."""
-    return LEAKS[rule.kind]
 
 
 def assign_splits(candidates: Iterable[Candidate], rule: SplitRule) -> SplitAssignment:

@@ -78,8 +78,9 @@ class Canvas(NamedTuple):
 
 
 def _blank(shape: Triple) -> Canvas:
-    numbers = [np.zeros(shape, np.int32) for _ in range(4)]
-    return Canvas(np.zeros(shape, np.uint8), *numbers, classes=np.zeros(shape, np.uint8))
+    em, classes = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    neuron, fragment, mito, cleft = (np.zeros(shape, np.int32) for _ in range(4))
+    return Canvas(em, neuron, fragment, mito, cleft, classes)
 
 
 class Frame(NamedTuple):
@@ -134,8 +135,8 @@ def render_box(blueprint: Blueprint, box: VoxelBox) -> Layers:
     for part in split_box(blueprint, box):
         where = part.shift(tuple(-v for v in box.start)).slices
         drawn, crop = _render_part(blueprint, part)
-        for layer, values in zip(canvas, drawn, strict=True):
-            layer[where] = values[crop]
+        for name in Canvas._fields:
+            getattr(canvas, name)[where] = getattr(drawn, name)[crop]
     table = blueprint.ids
     return Layers(
         em=canvas.em,

@@ -88,9 +88,9 @@ def _holder(
 @njit(cache=True, nogil=True)
 def _cast(
     capsule: NDArray[np.float64],
-    neuron: NDArray[np.int32],
+    neuron: NDArray[np.int64],
     origins: NDArray[np.float64],
-    own: NDArray[np.int32],
+    own: NDArray[np.int64],
     rays: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Contact points, and for each the origin's number and the edge that was hit."""

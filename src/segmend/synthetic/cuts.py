@@ -1,8 +1,8 @@
 """Where the automatic segmentation cuts a neurite: false splits.
 
 Real segmentations lose a neurite where it is thin, where a section is missing, and where staining
-or focus fails. Candidates of each cause are cut at random until the wanted number is reached, and only
-where both sides stay large enough to be worth a correction.
+or focus fails. Candidates of each cause are cut at random until the wanted number is reached, and
+only where both sides stay large enough to be worth a correction.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Edges(NamedTuple):
     """
 
     capsule: NDArray[np.float64]
-    neuron: NDArray[np.int32]
-    fragment: NDArray[np.int32]
+    neuron: NDArray[np.int64]
+    fragment: NDArray[np.int64]
     pose: NDArray[np.float64]
     path: NDArray[np.int64]
 
@@ -168,8 +168,8 @@ def build_edges(forest: Forest, neuron: NDArray[np.int64], fragment: NDArray[np.
     pose = _frames(forest.nodes, forest.parent, forest.path)
     return Edges(
         np.column_stack([forest.nodes[parent], delta, inverse, start_radius, swell]),
-        neuron[node].astype(np.int32),
-        fragment[node].astype(np.int32),
+        neuron[node],
+        fragment[node],
         pose[node],
         forest.path[node],
     )

@@ -132,7 +132,7 @@ def _direction(capsule: NDArray[np.float64], e: int, point: Point) -> Point:
 @njit(cache=True, nogil=True)
 def _two_nearest(
     capsule: NDArray[np.float64],
-    neuron: NDArray[np.int32],
+    neuron: NDArray[np.int64],
     rows: NDArray[np.int64],
     near: NDArray[np.float64],
     off: float,
@@ -162,8 +162,8 @@ def _two_nearest(
 @njit(cache=True, nogil=True)
 def find_owner(
     capsule: NDArray[np.float64],
-    neuron: NDArray[np.int32],
-    piece: NDArray[np.int32],
+    neuron: NDArray[np.int64],
+    piece: NDArray[np.int64],
     rows: NDArray[np.int64],
     near: NDArray[np.float64],
     off: float,
@@ -202,8 +202,8 @@ def find_owner(
 
 @njit(cache=True, nogil=True)
 def _ragged_fragment(
-    neuron: NDArray[np.int32],
-    fragment: NDArray[np.int32],
+    neuron: NDArray[np.int64],
+    fragment: NDArray[np.int64],
     rows: NDArray[np.int64],
     distances: NDArray[np.float64],
     looked: int,

@@ -9,11 +9,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segmend.core.box import VoxelBox
-from segmend.synthetic.blocks import Layers, render_box
+from segmend.core.box import Triple, VoxelBox
+from segmend.synthetic.blocks import Layers, render_box, split_box
 from segmend.synthetic.blueprint import Blueprint
 
 Pair = tuple[int, int]
+Side = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(slots=True)
@@ -28,29 +29,32 @@ class Survey:
     blueprint: Blueprint
     voxels: NDArray[np.int64] = field(init=False)
     _faces: list[NDArray[np.int64]] = field(default_factory=list)
+    _open: dict[Side, NDArray[np.int32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.voxels = np.zeros(len(self.blueprint.owner), np.int64)
 
     def add(self, box: VoxelBox, fragments: NDArray[np.int32]) -> None:
-        """Count a block.
+        """Count a block of a regular tiling; faces between blocks count when both are there."""
+        self.voxels += np.bincount(fragments.ravel(), minlength=len(self.voxels))
+        self._find(fragments, box.start, np.ones(3, np.bool_))
+        for axis in range(3):
+            across = tuple(v for n, v in enumerate(box.start) if n != axis)
+            for at, plane in ((box.start[axis], 0), (box.stop[axis], -1)):
+                mine = np.take(fragments, [plane], axis)
+                other = self._open.pop((axis, at, across), None)
+                if other is None:
+                    self._open[axis, at, across] = mine
+                    continue
+                pair = (other, mine) if plane == 0 else (mine, other)
+                first = list(box.start)
+                first[axis] = at - 1
+                only = np.arange(3) == axis
+                self._find(np.concatenate(pair, axis), (first[0], first[1], first[2]), only)
 
-        Args:
-            box: The block.
-            fragments: Its fragments, and one voxel more at the far faces that are not the volume's.
-        """
-        depth, height, width = box.shape
-        core = fragments[:depth, :height, :width]
-        self.voxels += np.bincount(core.ravel(), minlength=len(self.voxels))
-        self._faces.append(
-            _find_faces(
-                fragments,
-                np.array(box.shape),
-                np.array(box.start),
-                self.blueprint.owner,
-                self.blueprint.segment,
-            )
-        )
+    def _find(self, fragments: NDArray[np.int32], first: Triple, axes: NDArray[np.bool_]) -> None:
+        owner, segment = self.blueprint.owner, self.blueprint.segment
+        self._faces.append(_find_faces(fragments, np.array(first), axes, owner, segment))
 
     def faces(self) -> dict[Pair, NDArray[np.int64]]:
         """Faces between fragments of one neuron or of one automatic segment.
@@ -71,26 +75,21 @@ class Survey:
 @njit(cache=True, nogil=True)
 def _find_faces(
     fragments: NDArray[np.int32],
-    core: NDArray[np.int64],
     first: NDArray[np.int64],
+    axes: NDArray[np.bool_],
     owner: NDArray[np.int64],
     segment: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Rows ``(lower fragment, higher fragment, z, y, x, axis)`` of the faces of a block."""
-    rows, count, shape = np.empty((1024, 6), np.int64), 0, fragments.shape
-    for z in range(core[0]):
-        for y in range(core[1]):
-            for x in range(core[2]):
-                here = fragments[z, y, x]
-                for axis in range(3):
-                    k, j, i = z + (axis == 0), y + (axis == 1), x + (axis == 2)
-                    if (
-                        k == fragments.shape[0]
-                        or j == fragments.shape[1]
-                        or i == fragments.shape[2]
-                    ):
-                        continue
-                    there = fragments[k, j, i]
+    """Rows ``(lower fragment, higher fragment, z, y, x, axis)`` of the faces along some axes."""
+    rows, count, shape = np.empty((64, 6), np.int64), 0, fragments.shape
+    for axis in range(3):
+        if not axes[axis]:
+            continue
+        a, b, c = int(axis == 0), int(axis == 1), int(axis == 2)
+        for z in range(shape[0] - a):
+            for y in range(shape[1] - b):
+                for x in range(shape[2] - c):
+                    here, there = fragments[z, y, x], fragments[z + a, y + b, x + c]
                     if there == here:
                         continue
                     if owner[here] != owner[there] and segment[here] != segment[there]:
@@ -104,15 +103,9 @@ def _find_faces(
     return rows[:count].copy()
 
 
-def survey_blocks(
-    blueprint: Blueprint, boxes: Iterator[VoxelBox], survey: Survey
-) -> Iterator[tuple[VoxelBox, Layers]]:
-    """Render boxes that tile a volume, counting each in passing."""
-    whole = blueprint.spec.grid.voxels
-    for box in boxes:
-        far = box.shift((1, 1, 1)).stop
-        reach = VoxelBox(box.start, far).intersect(whole)
-        assert reach is not None
-        layers = render_box(blueprint, reach)
+def survey_blocks(blueprint: Blueprint, survey: Survey) -> Iterator[tuple[VoxelBox, Layers]]:
+    """Render a whole volume block by block, counting each in passing."""
+    for box in split_box(blueprint, blueprint.spec.grid.voxels):
+        layers = render_box(blueprint, box)
         survey.add(box, layers.fragments)
         yield box, layers

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.synthetic.anatomy import Kind
-from segmend.synthetic.blocks import split_box
 from segmend.synthetic.blueprint import Blueprint
 from segmend.synthetic.design import draw_blueprint
 from segmend.synthetic.history import Synapse, TrueEdit
@@ -90,11 +89,9 @@ def generate(spec: TissueSpec) -> Tissue:
     blueprint = draw_blueprint(spec)
     survey = Survey(blueprint)
     arrays = {layer: np.empty(spec.shape, dtype) for layer, dtype in LAYERS.items()}
-    boxes = split_box(blueprint, spec.grid.voxels)
-    for box, layers in survey_blocks(blueprint, boxes, survey):
-        depth, height, width = box.shape
+    for box, layers in survey_blocks(blueprint, survey):
         for layer, array in arrays.items():
-            array[box.slices] = getattr(layers, layer)[:depth, :height, :width]
+            array[box.slices] = getattr(layers, layer)
     present = present_neurons(blueprint, survey)
     return Tissue(
         spec=spec,

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from segmend.core.errors import OutputError, ReadFailedError, SchemaError, require
-from segmend.synthetic.blocks import split_box
 from segmend.synthetic.design import draw_blueprint
 from segmend.synthetic.history import Synapse, TrueEdit
 from segmend.synthetic.record import true_history
@@ -38,7 +37,7 @@ KEYS = {
 """Where each layer lies in the file."""
 
 CHUNK = 64
-COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1}
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 FORMAT = "segmend synthetic tissue 1"
 
 
@@ -99,11 +98,9 @@ def _write(spec: TissueSpec, path: Path) -> None:
         for dataset in layers.values():
             dataset.attrs["resolution"] = spec.voxel_size
             dataset.attrs["offset"] = (0.0, 0.0, 0.0)
-        boxes = split_box(blueprint, spec.grid.voxels)
-        for box, block in survey_blocks(blueprint, boxes, survey):
-            depth, height, width = box.shape
+        for box, block in survey_blocks(blueprint, survey):
             for layer, dataset in layers.items():
-                dataset[box.slices] = getattr(block, layer)[:depth, :height, :width]
+                dataset[box.slices] = getattr(block, layer)
         _write_records(file, "edits", TrueEdit, true_history(blueprint, survey))
         _write_records(file, "synapses", Synapse, synapses(blueprint))
         present = present_neurons(blueprint, survey)

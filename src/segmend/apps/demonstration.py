@@ -1,0 +1,98 @@
+"""The whole line on synthetic tissue, as ``segmend demo`` runs it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from segmend.apps.building import build_benchmark
+from segmend.apps.progress import Progress
+from segmend.apps.report.page import Answered, write_report
+from segmend.apps.training import evaluate_beside_chance
+from segmend.apps.verifying import verify_benchmark
+from segmend.build.pipeline import check_output
+from segmend.core.errors import VerificationError
+from segmend.evaluate.predictions import write_predictions
+from segmend.models.model import MODELS, TrainSettings
+from segmend.models.run import train_run
+from segmend.shards.reader import Benchmark
+from segmend.store.atomic import atomic_file
+from segmend.tasks.registry import TASKS
+from segmend.tasks.task import Task
+
+MODEL_ORDER = ("chance", "geometry", "cnn")
+"""Floor first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What the demo made.
+
+    Attributes:
+        benchmark: The benchmark.
+        report: The HTML report.
+        answered: Predictions of every model for every task, with results.
+    """
+
+    benchmark: Path
+    report: Path
+    answered: tuple[Answered, ...]
+
+
+def demonstrate(out: Path, *, workers: int | None, progress: Progress) -> Demonstration:
+    """Tissue, benchmark, verification, baselines, scores, report.
+
+    Args:
+        out: Folder to create; it must not exist, or be empty.
+        workers: Processes; None for the machine's setting.
+        progress: Where to say what is happening.
+
+    Raises:
+        OutputError: if the folder cannot be created or holds something.
+        VerificationError: if the benchmark is not intact.
+    """
+    check_output(out)
+    out.mkdir(exist_ok=True)
+    try:
+        return _demonstrate(out, workers, progress)
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+
+
+def _demonstrate(out: Path, workers: int | None, progress: Progress) -> Demonstration:
+    folder, report = out / "benchmark", out / "report.html"
+    with resources.as_file(resources.files("segmend.apps") / "demo.toml") as plan:
+        build_benchmark(plan, folder, workers=workers, progress=progress)
+    checked = verify_benchmark(folder, progress)
+    if checked.problems:
+        raise VerificationError("the demo's benchmark is not intact", found=str(checked.problems))
+    benchmark = Benchmark.open(folder)
+    answered = []
+    for task in TASKS.values():
+        for model in MODEL_ORDER:
+            if MODELS[model].supports(task):
+                answered.append(_answer(benchmark, task, model, out=out, progress=progress))
+    progress.say("writing the report")
+    write_report(benchmark, report, answered)
+    return Demonstration(folder, report, tuple(answered))
+
+
+def _answer(
+    benchmark: Benchmark, task: Task, model: str, *, out: Path, progress: Progress
+) -> Answered:
+    progress.say(f"training {model} for {task.name}")
+    name = f"{task.name}-{model}"
+    (out / "runs").mkdir(exist_ok=True)
+    settings = TrainSettings()
+    run = train_run(
+        benchmark, task, model, out / "runs" / name, settings=settings, report=progress.report
+    )
+    predictions = run.predict(benchmark, "test", report=progress.report)
+    write_predictions(out / "runs" / name / "predictions.parquet", predictions)
+    result = evaluate_beside_chance(benchmark, predictions)
+    with atomic_file(out / "runs" / name / "result.json") as temporary:
+        temporary.write_text(result.to_json(), encoding="utf-8")
+    return Answered(predictions, result)

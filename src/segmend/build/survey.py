@@ -1,0 +1,148 @@
+"""What can be asked about one volume: its edits and controls, before anything is drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segmend.build.settings import PlanSettings, Source
+from segmend.build.sources import OpenedSource, open_source
+from segmend.core.box import Point
+from segmend.core.errors import NoSamplesError
+from segmend.core.ids import Ids
+from segmend.core.sample import Split
+from segmend.edits.operation import EditSet, Identity
+from segmend.edits.overlap import OverlapRules, overlap_edits
+from segmend.edits.overlap_table import overlap_table
+from segmend.edits.synthetic_log import synthetic_log_edits
+from segmend.render.site import Layers
+from segmend.samples.candidate import Candidate
+from segmend.samples.context import SampleContext, SampleRules
+from segmend.samples.draw import draw_candidates
+from segmend.segments.contacts import Contacts, find_contacts
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One volume of a plan and every question found in it.
+
+    Attributes:
+        name: Name of the volume within the plan.
+        split: The split that all its rows belong to, where the plan says so.
+        facts: What plan and card say about it.
+        grid_origin_nm: Corner of the split cubes, from the record.
+        layers: What is drawn from.
+        candidates: The questions.
+        excluded: What was considered and left out: count by ``stage: reason``.
+    """
+
+    name: str
+    split: Split | None
+    facts: dict[str, Any]
+    grid_origin_nm: Point
+    layers: Layers
+    candidates: tuple[Candidate, ...]
+    excluded: Counter[str]
+
+
+def survey(source: Source, *, settings: PlanSettings, folder: Path) -> Survey:
+    """Open a volume and find every question in it.
+
+    Args:
+        source: The volume.
+        settings: The plan.
+        folder: The plan's folder, where its paths start.
+
+    Raises:
+        NoSamplesError: if it has no edits.
+        SegmendError: whatever opening it raises.
+    """
+    one = open_source(source, settings, folder)
+    excluded: Counter[str] = Counter()
+    candidates = _candidates(one, settings, excluded)
+    return Survey(
+        name=one.name,
+        split=source.split,
+        facts=one.facts(),
+        grid_origin_nm=one.dataset.record.grid_origin_nm,
+        layers=one.layers,
+        candidates=candidates,
+        excluded=excluded,
+    )
+
+
+def _candidates(
+    one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
+) -> tuple[Candidate, ...]:
+    automatic, neurons = one.dataset.segments("automatic"), one.dataset.segments("neurons")
+    contacts = find_contacts(automatic, one.grid)
+    record = one.dataset.record
+    rules = _sample_rules(settings)
+    context = SampleContext(
+        dataset=record.name,
+        version=record.version,
+        volume=one.name,
+        species=record.species,
+        grid=one.grid,
+        automatic=automatic,
+        neurons=neurons,
+        contacts=contacts,
+        edits=_edits(one, settings, automatic, neurons, contacts),
+        synapses=one.dataset.synapses,
+        rules=rules,
+        seed=settings.seed,
+    )
+    drawn = draw_candidates(context, settings.samples.types)
+    for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):
+        excluded.update({f"{stage}: {reason}": n for reason, n in reasons.items()})
+    return drawn.candidates
+
+
+def _edits(
+    one: OpenedSource, settings: PlanSettings, automatic: Ids, neurons: Ids, contacts: Contacts
+) -> EditSet:
+    record = one.dataset.record
+    identity = Identity(record.name, record.version, one.name)
+    rules = _size_rules(settings)
+    if settings.edits.source == "overlap":
+        edits = overlap_edits(
+            automatic, neurons, contacts, one.grid, rules=rules, identity=identity
+        )
+    else:
+        table = overlap_table(automatic, neurons, one.grid)
+        edits = synthetic_log_edits(
+            one.dataset.edits, table, contacts, rules=rules, identity=identity
+        )
+    if not edits.ops:
+        reasons = ", ".join(f"{n} x {reason}" for reason, n in edits.excluded.most_common(5))
+        raise NoSamplesError(
+            f"no edits found in source '{one.name}'",
+            found=f"left out: {reasons or 'nothing: the two segmentations agree'}",
+            fix="Check that 'automatic' and 'neurons' belong together, or relax [edits]",
+        )
+    return edits
+
+
+def _size_rules(settings: PlanSettings) -> OverlapRules:
+    edits = settings.edits
+    return OverlapRules(
+        min_segment_voxels=edits.min_segment_voxels,
+        min_purity=edits.min_purity,
+        min_contact_faces=edits.min_contact_faces,
+        min_side_voxels=edits.min_side_voxels,
+        min_side_radius_nm=edits.min_side_radius_nm,
+    )
+
+
+def _sample_rules(settings: PlanSettings) -> SampleRules:
+    samples, view = settings.samples, settings.view
+    return SampleRules(
+        half_extent_nm=view.half_extent_nm,
+        jitter_nm=view.jitter_nm,
+        adjacent_per_merge=samples.adjacent_per_merge,
+        junction_min_purity=samples.junction_min_purity,
+        junction_min_degree=samples.junction_min_degree,
+        size=_size_rules(settings),
+    )
