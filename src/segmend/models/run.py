@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from segmend import __version__
 from segmend.core.errors import BadInputError, OutputError, ReadFailedError, require
 from segmend.models.model import (
     MODELS,
@@ -167,7 +166,7 @@ def load_run(path: str | Path) -> Run:
 
 def versions() -> dict[str, str]:
     """Versions of everything that scores may depend on."""
-    found = {"segmend": __version__, "python": platform.python_version()}
+    found = {"segmend": version("segmend"), "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

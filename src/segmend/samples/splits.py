@@ -27,8 +27,8 @@ LEAKS: dict[RuleKind, tuple[str, ...]] = {
     "cubes-guarded": (),
     "volume": (),
 }
-"""Leaks that a rule leaves open; a plan must accept each by name. ``view``: the picture of a training row may show voxels of a test
-row's cube; ``lineage``: the same neuron may occur in both."""
+"""Leaks that a rule leaves open; a plan must accept each by name. ``view``: the picture of a
+training row may show voxels of a test row's cube; ``lineage``: the same neuron may occur in both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,11 @@ DEEP = 72.0
 REACH = 260.0
 """Edges whose surface is further than this from the centre of a cell do not matter in it, nm."""
 
-RAGGED, RAGGED_PITCH = 20.0, 38.0
-"""Amplitude and period of the ragged border between two fragments of a neurite, nm."""
+RAGGED, RAGGED_PITCH = 20.0, 140.0
+"""Amplitude and period of the ragged border between two fragments of a neurite, nm.
+
+The period exceeds the width of a neck: a shorter one shreds the border into specks that no
+watershed would make, and a model could tell a false split by them alone."""
 
 Lists = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 Point = tuple[float, float, float]

@@ -18,6 +18,10 @@ from segmend.metrics.classification import precision_recall_curve, roc_curve
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 _CHANCE = "#8a8a8a"
 
+CALIBRATION_BINS = 5
+"""Bins of the calibration curve: fewer than the error's 15, so that each holds rows enough to
+mean something by eye."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -30,7 +34,7 @@ class Scored:
     """
 
     model: str
-    labels: NDArray[np.int64]
+    labels: NDArray[np.float64]
     scores: NDArray[np.float64]
 
 
@@ -82,12 +86,13 @@ def _roc(panel: Any, one: Scored, **style: Any) -> None:
 def _precision_recall(panel: Any, one: Scored, **style: Any) -> None:
     curve = precision_recall_curve(one.labels, one.scores)
     panel.axhline(float(np.mean(one.labels)), linestyle=":", color=_CHANCE, linewidth=1)
-    panel.plot(curve.x, curve.y, drawstyle="steps-pre", **style)
+    # The first point is where nothing is called positive; its precision is a convention.
+    panel.plot(curve.x[1:], curve.y[1:], drawstyle="steps-pre", **style)
     panel.set(title="Precision-recall", xlabel="recall", ylabel="precision")
 
 
 def _calibration(panel: Any, one: Scored, **style: Any) -> None:
-    curve = reliability_curve(one.labels, one.scores)
+    curve = reliability_curve(one.labels, one.scores, bins=CALIBRATION_BINS)
     panel.plot([0, 1], [0, 1], linestyle=":", color=_CHANCE, linewidth=1)
     panel.plot(curve.predicted, curve.observed, marker="o", markersize=3.5, **style)
     panel.set(title="Calibration", xlabel="predicted probability", ylabel="observed frequency")

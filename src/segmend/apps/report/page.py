@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -21,6 +20,7 @@ from segmend.evaluate.evaluate import accepted_leaks
 from segmend.evaluate.result import Result, Score
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.models.model import Predictions
+from segmend.shards import finish
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
 from segmend.tasks.registry import TASKS
@@ -66,8 +66,7 @@ def write_report(benchmark: Benchmark, out: Path, answered: Sequence[Answered] =
 
 def _facts(benchmark: Benchmark) -> dict[str, Any]:
     sidecar = benchmark.sidecar()
-    kinds, splits = (sidecar.column(c).to_pylist() for c in ("sample_type", "split"))
-    counts = Counter(zip(kinds, splits, strict=True))
+    counts = finish.count_rows(sidecar)
     plan_file = benchmark.folder / PLAN_FILE
     plan = json.loads(plan_file.read_text(encoding="utf-8")) if plan_file.exists() else {}
     sources = plan.get("sources", [])
