@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _kernels() -> str:
+    """A name for all sources together: numba's own cache misses changes in what a kernel calls."""
+    digest = hashlib.sha256()
+    for source in sorted((ROOT / "src").rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# Before anything imports numba, here and in the processes that tests start.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / _kernels()))
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real EM volumes; see its README."""
     named = os.environ.get("SEGMEND_TEST_DATA")
-    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real EM volumes are neither at {folder} nor at $SEGMEND_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def segmend_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of derived volumes for this run, so that tests never see an older one's."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("SEGMEND_CACHE")
+    os.environ["SEGMEND_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SEGMEND_CACHE"]
+    else:
+        os.environ["SEGMEND_CACHE"] = before

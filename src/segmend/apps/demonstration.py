@@ -25,6 +25,9 @@ from segmend.tasks.task import Task
 MODEL_ORDER = ("chance", "geometry", "cnn")
 """Floor first."""
 
+SETTINGS = TrainSettings(epochs=10)
+"""Fewer passes than by default: a demo is watched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
@@ -86,9 +89,8 @@ def _answer(
     progress.say(f"training {model} for {task.name}")
     name = f"{task.name}-{model}"
     (out / "runs").mkdir(exist_ok=True)
-    settings = TrainSettings()
     run = train_run(
-        benchmark, task, model, out / "runs" / name, settings=settings, report=progress.report
+        benchmark, task, model, out / "runs" / name, settings=SETTINGS, report=progress.report
     )
     predictions = run.predict(benchmark, "test", report=progress.report)
     write_predictions(out / "runs" / name / "predictions.parquet", predictions)
