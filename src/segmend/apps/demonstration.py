@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from segmend.apps.building import build_benchmark
@@ -44,11 +43,12 @@ class Demonstration:
     answered: tuple[Answered, ...]
 
 
-def demonstrate(out: Path, *, workers: int | None, progress: Progress) -> Demonstration:
+def demonstrate(out: Path, *, plan: Path, workers: int | None, progress: Progress) -> Demonstration:
     """Tissue, benchmark, verification, baselines, scores, report.
 
     Args:
         out: Folder to create; it must not exist, or be empty.
+        plan: Plan of the benchmark.
         workers: Processes; None for the machine's setting.
         progress: Where to say what is happening.
 
@@ -59,16 +59,15 @@ def demonstrate(out: Path, *, workers: int | None, progress: Progress) -> Demons
     check_output(out)
     out.mkdir(exist_ok=True)
     try:
-        return _demonstrate(out, workers, progress)
+        build_benchmark(plan, out / "benchmark", workers=workers, progress=progress)
+        return _demonstrate(out, progress)
     except BaseException:
         shutil.rmtree(out)
         raise
 
 
-def _demonstrate(out: Path, workers: int | None, progress: Progress) -> Demonstration:
+def _demonstrate(out: Path, progress: Progress) -> Demonstration:
     folder, report = out / "benchmark", out / "report.html"
-    with resources.as_file(resources.files("segmend.apps") / "demo.toml") as plan:
-        build_benchmark(plan, folder, workers=workers, progress=progress)
     checked = verify_benchmark(folder, progress)
     if checked.problems:
         raise VerificationError("the demo's benchmark is not intact", found=str(checked.problems))

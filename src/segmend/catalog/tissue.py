@@ -29,7 +29,9 @@ def cached_tissue(parameters: dict[str, Any]) -> Path:
             found=f"unknown: {unknown}" if unknown else "there is no seed",
             fix=f"Parameters: {', '.join(known)}; seed is required",
         )
-    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
+    frozen: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()
+    }
     spec = TissueSpec(**frozen)
     file = settings().cache_dir / "synthetic" / f"{_key(spec)}.h5"
     if not file.exists():

@@ -28,7 +28,7 @@ LEAKS: dict[RuleKind, tuple[str, ...]] = {
     "volume": (),
 }
 """Leaks that a rule leaves open; a plan must accept each by name. ``view``: the picture of a
-training row may show voxels of a test row's cube; ``lineage``: the same neuron may occur in both."""
+training row may show voxels of a test row's cube; ``lineage``: a neuron may occur in both."""
 
 
 @dataclass(frozen=True, slots=True)

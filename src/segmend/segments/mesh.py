@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
-from segmend.segments.surface_nets import padded_mask, surface_nets
+from segmend.segments.surface_nets import count_elements, packed_mask, surface_nets
 
 Floats = NDArray[np.float32]
 
@@ -96,9 +96,13 @@ def mesh_from_mask(mask: NDArray[np.bool_], grid: VoxelGrid) -> Mesh:
     if min(mask.shape) < 2:
         nothing = np.empty((0, 3), np.float32)
         return Mesh(nothing, np.empty((0, 3), np.uint32), nothing, grid.offset)
-    size = np.array(grid.voxel_size, np.float32)
-    padded, content = padded_mask(mask)
-    vertices, normals, faces = surface_nets(padded, content, mask.shape, size)
+    words = packed_mask(mask)
+    rows = np.zeros(words.shape[:2], np.bool_)
+    n, m = count_elements(words, mask.shape, rows)
+    vertices, normals = np.empty((n, 3), np.float32), np.empty((n, 3), np.float32)
+    faces = np.empty((m, 3), np.uint32)
+    size = np.array(grid.voxel_size)
+    surface_nets(words, mask.shape, rows, size, (vertices, normals, faces))
     return Mesh(vertices, faces, normals, grid.offset)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import click
 
 from segmend.apps.cli.options import workers
-from segmend.apps.demonstration import demonstrate
 from segmend.apps.progress import Progress
 from segmend.core.errors import require
 from segmend.evaluate.result import table
@@ -29,8 +29,11 @@ def demo(out: Path, workers: int | None) -> None:
     """
     for module, extra in (("zmesh", "build"), ("torch", "torch"), ("matplotlib", "report")):
         require(module, extra=extra)
-    with Progress() as progress:
-        shown = demonstrate(out, workers=workers, progress=progress)
+    from segmend.apps.demonstration import demonstrate
+
+    shipped = resources.files("segmend.apps") / "demo.toml"
+    with Progress() as progress, resources.as_file(shipped) as plan:
+        shown = demonstrate(out, plan=plan, workers=workers, progress=progress)
     for one in shown.answered:
         click.echo(table(one.result))
     click.echo(f"the report: {shown.report}")

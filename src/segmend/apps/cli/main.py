@@ -67,3 +67,7 @@ def main() -> None:
         click.echo("segmend: stopped", err=True)
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
