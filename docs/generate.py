@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -87,34 +88,38 @@ def plan_page() -> str:
     tables += [(f"[{name}]", getattr(plan, name.title())) for name in SECTIONS]
     for heading, table in tables:
         parts.append(f"## {heading or 'Top level'}\n\n{_summary(table)}\n")
-        parts.append("| key | type | default |\n|---|---|---|\n" + "\n".join(_keys(table)) + "\n")
+        parts.append(
+            "| key | default | meaning |\n|---|---|---|\n" + "\n".join(_keys(table)) + "\n"
+        )
     return "\n".join(parts)
 
 
 def _summary(table: type) -> str:
-    """The docstring with its attribute list as a Markdown list."""
-    text, _, attributes = inspect.getdoc(table).partition("\n\nAttributes:\n")
-    items = re.sub(r"\n\s{8,}", " ", "\n" + attributes)
-    lines = [f"- `{n}`: {d}" for n, d in re.findall(r"\n\s+(\w+): (.*)", items)]
-    return "\n".join([text, "", *lines]).strip()
+    return inspect.getdoc(table).partition("\n\nAttributes:")[0]
+
+
+def _meanings(table: type) -> dict[str, str]:
+    """What the docstring says of each attribute, on one line."""
+    attributes = inspect.getdoc(table).partition("Attributes:\n")[2]
+    joined = re.sub(r"\n {8}", " ", "\n" + attributes)
+    return dict(re.findall(r"\n {4}(\w+): (.*)", joined))
 
 
 def _keys(table: type) -> list[str]:
-    rows = []
-    for field in msgspec.structs.fields(table):
-        if field.required:
-            default = "required"
-        elif field.default is not msgspec.NODEFAULT:
-            default = f"`{_plain(field.default)}`"
-        else:
-            default = f"`{field.default_factory()!r}`"
-        kind = str(table.__annotations__[field.name])
-        rows.append(f"| `{field.encode_name}` | {kind.replace('|', 'or')} | {default} |")
-    return rows
+    meanings = _meanings(table)
+    return [
+        f"| `{f.encode_name}` | {_default(f)} | {meanings[f.encode_name].replace('``', '`')} |"
+        for f in msgspec.structs.fields(table)
+    ]
 
 
-def _plain(value: object) -> object:
-    return "see its table" if isinstance(value, msgspec.Struct) else msgspec.to_builtins(value)
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if isinstance(value, msgspec.Struct):
+        return ""
+    return "none" if value in ("", None, (), {}) else f"`{json.dumps(msgspec.to_builtins(value))}`"
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from segmend.apps.progress import Progress
 from segmend.build.settings import load_settings
 from segmend.core.errors import OutputError
 from segmend.core.sample import CHANNELS, PLANES, SAMPLE_TYPES
+from segmend.models.model import TrainSettings
 from segmend.shards.verify import verify
 from segmend.tasks.registry import TASKS
 
@@ -48,7 +49,13 @@ def shown(segmend_cache, tmp_path_factory):
     sources = [SOURCE.format(seed=seed, split=split) for seed, split in splits.items()]
     (folder / "tiny.toml").write_text(PLAN + "".join(sources))
     with Progress(quiet=True) as progress:
-        return demonstrate(folder / "out", plan=folder / "tiny.toml", workers=1, progress=progress)
+        return demonstrate(
+            folder / "out",
+            plan=folder / "tiny.toml",
+            workers=1,
+            progress=progress,
+            settings=TrainSettings(epochs=1, epoch_rows=32),
+        )
 
 
 class References(html.parser.HTMLParser):

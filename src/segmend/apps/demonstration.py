@@ -43,7 +43,14 @@ class Demonstration:
     answered: tuple[Answered, ...]
 
 
-def demonstrate(out: Path, *, plan: Path, workers: int | None, progress: Progress) -> Demonstration:
+def demonstrate(
+    out: Path,
+    *,
+    plan: Path,
+    workers: int | None,
+    progress: Progress,
+    settings: TrainSettings = SETTINGS,
+) -> Demonstration:
     """Tissue, benchmark, verification, baselines, scores, report.
 
     Args:
@@ -51,6 +58,7 @@ def demonstrate(out: Path, *, plan: Path, workers: int | None, progress: Progres
         plan: Plan of the benchmark.
         workers: Processes; None for the machine's setting.
         progress: Where to say what is happening.
+        settings: How the models are trained.
 
     Raises:
         OutputError: if the folder cannot be created or holds something.
@@ -60,40 +68,43 @@ def demonstrate(out: Path, *, plan: Path, workers: int | None, progress: Progres
     out.mkdir(exist_ok=True)
     try:
         build_benchmark(plan, out / "benchmark", workers=workers, progress=progress)
-        return _demonstrate(out, progress)
+        return _demonstrate(out, progress, settings)
     except BaseException:
         shutil.rmtree(out)
         raise
 
 
-def _demonstrate(out: Path, progress: Progress) -> Demonstration:
+def _demonstrate(out: Path, progress: Progress, settings: TrainSettings) -> Demonstration:
     folder, report = out / "benchmark", out / "report.html"
     checked = verify_benchmark(folder, progress)
     if checked.problems:
         raise VerificationError("the demo's benchmark is not intact", found=str(checked.problems))
     benchmark = Benchmark.open(folder)
+    (out / "runs").mkdir()
     answered = []
     for task in TASKS.values():
         for model in MODEL_ORDER:
             if MODELS[model].supports(task):
-                answered.append(_answer(benchmark, task, model, out=out, progress=progress))
+                run = out / "runs" / f"{task.name}-{model}"
+                progress.say(f"training {model} for {task.name}")
+                answered.append(_answer(benchmark, task, model, run, settings, progress))
     progress.say("writing the report")
     write_report(benchmark, report, answered)
     return Demonstration(folder, report, tuple(answered))
 
 
 def _answer(
-    benchmark: Benchmark, task: Task, model: str, *, out: Path, progress: Progress
+    benchmark: Benchmark,
+    task: Task,
+    model: str,
+    folder: Path,
+    settings: TrainSettings,
+    progress: Progress,
 ) -> Answered:
-    progress.say(f"training {model} for {task.name}")
-    name = f"{task.name}-{model}"
-    (out / "runs").mkdir(exist_ok=True)
-    run = train_run(
-        benchmark, task, model, out / "runs" / name, settings=SETTINGS, report=progress.report
-    )
+    run = train_run(benchmark, task, model, folder, settings=settings, report=progress.report)
     predictions = run.predict(benchmark, "test", report=progress.report)
-    write_predictions(out / "runs" / name / "predictions.parquet", predictions)
+    write_predictions(folder / "predictions.parquet", predictions)
     result = evaluate_beside_chance(benchmark, predictions)
-    with atomic_file(out / "runs" / name / "result.json") as temporary:
+    with atomic_file(folder / "result.json") as temporary:
         temporary.write_text(result.to_json(), encoding="utf-8")
     return Answered(predictions, result)

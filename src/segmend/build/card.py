@@ -9,6 +9,12 @@ from segmend.build.ledger import LEDGER_FILE, PLAN_FILE, Closure
 from segmend.build.plan import Plan
 from segmend.shards.card import CardFacts, Source
 
+HUB_LICENCES = frozenset(
+    {"apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
+)
+"""Licences that the Hub knows by these names; any other is ``other`` in the card's header, and in
+full in its table of sources."""
+
 
 def card_facts(plan: Plan, account: Closure) -> CardFacts:
     """Everything the card says that the shards do not."""
@@ -25,7 +31,7 @@ def card_facts(plan: Plan, account: Closure) -> CardFacts:
         summary=f"A proofreading benchmark of {account.committed:,} rows ({kinds}) from "
         f"{volumes} volume{'s' if volumes > 1 else ''} of {', '.join(by_name)}, "
         f"made by segmend {__version__}.",
-        license=licences.pop() if len(licences) == 1 else "other",
+        license=licences.pop() if len(licences) == 1 and licences <= HUB_LICENCES else "other",
         sources=tuple(
             Source(f"{s['title']} ({name})", s["licence"], s["citation"])
             for name, s in by_name.items()

@@ -44,7 +44,18 @@ class Source(Table, frozen=True):
 
 
 class Edits(Table, frozen=True):
-    """Where edits come from and which count (design, "Edits from ground truth")."""
+    """Where edits come from and which count.
+
+    Attributes:
+        source: ``overlap``: compare the layers ``automatic`` and ``neurons``; ``synthetic-log``:
+            the true history of synthetic tissue.
+        min_segment_voxels: Smallest segment that takes part in a merge or a control.
+        min_purity: Smallest share of one neuron in such a segment.
+        min_contact_faces: Smallest contact of two segments, voxel faces.
+        min_side_voxels: Smallest side of a split.
+        min_side_radius_nm: Radius of the largest ball that must fit into a side of a split;
+            thinner sides are shells along a membrane that two segmentations draw differently.
+    """
 
     source: Literal["overlap", "synthetic-log"] = "overlap"
     min_segment_voxels: Count = 500
@@ -59,7 +70,10 @@ class Samples(Table, frozen=True):
 
     Attributes:
         types: Names of sample types.
-        max_rows: Cap per type; the rows kept are a prefix of a keyed order.
+        adjacent_per_merge: Most adjacent controls for one merge edit.
+        junction_min_purity: Smallest share of one neuron in a segment with junction controls.
+        junction_min_degree: Fewest branches that meet at a junction.
+        max_rows: Most rows by type; what a smaller number keeps, a larger one keeps too.
     """
 
     types: tuple[str, ...] = tuple(SAMPLE_TYPES)
@@ -84,7 +98,11 @@ class View(Table, frozen=True):
 
 
 class Em(Table, frozen=True):
-    """The EM slices."""
+    """The EM slices.
+
+    Attributes:
+        pixel_size_nm: nm per pixel of the 224 x 224 slices.
+    """
 
     pixel_size_nm: Positive
 
@@ -93,10 +111,13 @@ class Splits(Table, frozen=True):
     """How rows are dealt to train, validation and test.
 
     Attributes:
-        rule: ``cubes``, ``cubes-guarded`` or ``volume``.
-        cube_nm: Edge of a cube.
+        rule: ``cubes``: by the cube of space a site lies in; ``cubes-guarded``: the same, without
+            rows that look into another split's cube and training rows whose neuron is tested;
+            ``volume``: by whole volume.
+        cube_nm: Edge of a cube; the published data sets use 80,000.
         fractions: Shares of train, validation and test.
-        accepted_leaks: Leaks of the rule that are accepted, and printed beside every score.
+        accepted_leaks: Leaks that the rule leaves open and the plan accepts; printed beside every
+            score. ``cubes`` leaves ``view`` and ``lineage`` open, the others nothing.
     """
 
     rule: Literal["cubes", "cubes-guarded", "volume"]
@@ -106,14 +127,31 @@ class Splits(Table, frozen=True):
 
 
 class Shards(Table, frozen=True):
-    """How rows are packed."""
+    """How rows are packed.
+
+    Attributes:
+        rows: Rows per shard; the published data set has about 800.
+        row_group: Rows per Parquet row group, the unit of reading.
+    """
 
     rows: Count = 800
     row_group: Count = 10
 
 
 class PlanSettings(Table, frozen=True):
-    """A plan file."""
+    """A plan file.
+
+    Attributes:
+        name: Name of the benchmark: lower-case letters, digits, ``-`` and ``_``.
+        seed: Key of every random choice.
+        sources: The volumes, one table each.
+        view: See below.
+        em: See below.
+        splits: See below.
+        edits: See below.
+        samples: See below.
+        shards: See below.
+    """
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     seed: Annotated[int, Meta(ge=0)]

@@ -22,7 +22,8 @@ from segmend.core.sample import (
 )
 from segmend.render.camera import pixel_size
 from segmend.render.encoding import ENCODINGS, HALF_ONE, encoded_depth, srgb_coded, write_half
-from segmend.render.raster import LIMIT, NO_FACE, SUBPIXEL, fuse, rasterise, shade
+from segmend.render.raster import LIMIT, NOTHING, SUBPIXEL, fixed_points, rasterise
+from segmend.render.shading import compose
 from segmend.segments.mesh import Mesh
 
 Encoding = Literal["metric", "published"]
@@ -74,15 +75,12 @@ def draw(meshes: Sequence[Mesh], *, center_nm: Point, half_extent_nm: float) -> 
     if not (np.isfinite(half_extent_nm) and half_extent_nm > 0):
         raise BadInputError(f"a view's half-extent must be positive, got {half_extent_nm} nm")
     drawn = [_rasterised(mesh, center_nm, half_extent_nm) for mesh in meshes]
-    first = drawn[0]
-    second = drawn[1] if len(drawn) == 2 else _nothing()
-    owner = np.full(_SHAPE, -1, np.int8)
-    depth = np.zeros(_SHAPE, np.float32)
-    fuse(first, second, depth, owner)
-    normals = np.zeros((len(VIEWS), 3, IMAGE_SIZE, IMAGE_SIZE), np.float32)
-    for number, (mesh, (points, faces, _, face_at)) in enumerate(zip(meshes, drawn, strict=True)):
-        shade(points, faces, mesh.normals, face_at, owner == number, normals)
-    return Frame(depth, normals, owner, first[3] != NO_FACE, second[3] != NO_FACE)
+    first, second = drawn[0], drawn[1] if len(drawn) == 2 else _nothing()
+    depth, owner = np.empty(_SHAPE, np.float32), np.empty(_SHAPE, np.int8)
+    normals = np.empty((len(VIEWS), 3, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    cover_a, cover_b = np.empty(_SHAPE, np.bool_), np.empty(_SHAPE, np.bool_)
+    compose(first, second, (depth, owner, normals, cover_a, cover_b))
+    return Frame(depth, normals, owner, cover_a, cover_b)
 
 
 def encode_geometry(frame: Frame, encoding: Encoding) -> NDArray[np.float16]:
@@ -133,33 +131,30 @@ def split_masks(frame: Frame) -> dict[str, NDArray[np.uint8]]:
     return {view: values[frame.owner[i]] for i, view in enumerate(VIEWS)}
 
 
-_Drawn = tuple[NDArray[np.int32], NDArray[np.uint32], Floats, NDArray[np.uint32]]
+_Drawn = tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.uint64], Floats]
 
 
 def _rasterised(mesh: Mesh, center_nm: Point, half_extent_nm: float) -> _Drawn:
-    points = _fixed_points(mesh, center_nm, half_extent_nm)
-    _, _, depth, face_at = drawn = (points, mesh.faces, *_buffers())
-    rasterise(points, mesh.faces, depth, face_at)
-    return drawn
-
-
-def _nothing() -> _Drawn:
-    return np.empty((0, 3), np.int32), np.empty((0, 3), np.uint32), *_buffers()
-
-
-def _buffers() -> tuple[Floats, NDArray[np.uint32]]:
-    return np.full(_SHAPE, np.inf, np.float32), np.full(_SHAPE, NO_FACE, np.uint32)
-
-
-def _fixed_points(mesh: Mesh, center_nm: Point, half_extent_nm: float) -> NDArray[np.int32]:
-    """Vertices in whole steps of a 1/4096 pixel from the centre of the view."""
+    """Points, faces, z-buffers and normals of a mesh."""
     scale = SUBPIXEL / pixel_size(half_extent_nm)
     shift = np.array(mesh.origin_nm) - np.array(center_nm)
-    points = np.rint((mesh.vertices + shift) * scale)
-    if points.size and not np.abs(points).max() < LIMIT:
+    points = np.empty(mesh.vertices.shape, np.int32)
+    largest = fixed_points(mesh.vertices, shift, scale, points)
+    if not largest < LIMIT:
         raise BadInputError(
-            f"a mesh reaches {np.abs(points).max() / SUBPIXEL:.0f} pixels from the view's centre",
+            f"a mesh reaches {largest / SUBPIXEL:.0f} pixels from the view's centre",
             found=f"at most {LIMIT // SUBPIXEL} can be drawn",
             fix="Crop the mesh to the view cube",
         )
-    return points.astype(np.int32)
+    keys = _empty_keys()
+    rasterise(points, mesh.faces, keys)
+    return points, mesh.faces, keys, mesh.normals
+
+
+def _nothing() -> _Drawn:
+    none = np.empty((0, 3), np.float32)
+    return np.empty((0, 3), np.int32), np.empty((0, 3), np.uint32), _empty_keys(), none
+
+
+def _empty_keys() -> NDArray[np.uint64]:
+    return np.full((len(VIEWS), IMAGE_SIZE * IMAGE_SIZE), NOTHING)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
-from segmend.segments.surface_nets import count_elements, packed_mask, surface_nets
+from segmend.segments.surface_nets import SPARE, count_elements, packed_mask, surface_nets
 
 Floats = NDArray[np.float32]
 
@@ -100,10 +100,10 @@ def mesh_from_mask(mask: NDArray[np.bool_], grid: VoxelGrid) -> Mesh:
     rows = np.zeros(words.shape[:2], np.bool_)
     n, m = count_elements(words, mask.shape, rows)
     vertices, normals = np.empty((n, 3), np.float32), np.empty((n, 3), np.float32)
-    faces = np.empty((m, 3), np.uint32)
+    faces = np.empty((m + SPARE, 3), np.uint32)
     size = np.array(grid.voxel_size)
     surface_nets(words, mask.shape, rows, size, (vertices, normals, faces))
-    return Mesh(vertices, faces, normals, grid.offset)
+    return Mesh(vertices, faces[:m], normals, grid.offset)
 
 
 def _check_array(name: str, array: NDArray[np.generic], dtype: type) -> None:

@@ -6,8 +6,7 @@ voxels (Gibson 1998, "Constrained elastic surface nets"). Edges on the array's b
 their four cells and make no quad: the surface stays open there.
 
 The mask is packed to one bit per voxel first, so that 32 cells are tested at once and a normal's
-window of 6 x 6 x 6 voxels is 36 table lookups of whole numbers: exact, in whatever order they are
-added.
+window of 6 x 6 x 6 voxels is 36 table lookups.
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ FAINT = 1e-4 * 1000**3
 
 PAD = REACH - 1
 """Voxels repeated around the mask, so that a normal's window never leaves the array."""
+
+SPARE = 2
+"""Faces written beyond the last one."""
 
 STRIDE = 32
 """Voxels from one word to the next. A word holds 64, so that the window of any cell that starts in
@@ -205,11 +207,11 @@ def _gradient(words, z, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _write_normal(normals, at, gradient, size, pattern):  # type: ignore[no-untyped-def]
+def _write_normal(normals, at, gradient, inverse, pattern):  # type: ignore[no-untyped-def]
     # The mask grows inwards, so its gradient points in.
-    nz, ny, nx = -gradient[0] / size[0], -gradient[1] / size[1], -gradient[2] / size[2]
+    nz, ny, nx = -gradient[0] * inverse[0], -gradient[1] * inverse[1], -gradient[2] * inverse[2]
     length = np.sqrt(nz * nz + ny * ny + nx * nx)
-    if length * size[2] > FAINT:
+    if length > FAINT * inverse[2]:
         share = 1 / length
         normals[at, 0], normals[at, 1], normals[at, 2] = nz * share, ny * share, nx * share
     else:
@@ -230,35 +232,32 @@ def _write_vertex(vertices, at, cell, size, pattern):  # type: ignore[no-untyped
 def _quad(faces, at, corners, flip):  # type: ignore[no-untyped-def]
     """Write two triangles. Both windings share one diagonal: two touching masks share triangles."""
     a, b, c, d = corners
-    if flip:
-        b, d = d, b
-    faces[at, 0], faces[at, 1], faces[at, 2] = a, b, c
-    faces[at + 1, 0], faces[at + 1, 1], faces[at + 1, 2] = a, c, d
+    second, last = (d, b) if flip else (b, d)
+    faces[at, 0], faces[at, 1], faces[at, 2] = a, second, c
+    faces[at + 1, 0], faces[at + 1, 1], faces[at + 1, 2] = a, c, last
 
 
 @njit(cache=True, nogil=True)
 def _cell_quads(index, faces, count, cell, pattern):  # type: ignore[no-untyped-def]
-    """Write the quads of the three edges that start at a cell's first corner."""
+    """Write the quads of the three edges that start at a cell's first corner.
+
+    Every quad is written, and the next one over it where its edge is not crossed or not inside:
+    cheaper than three branches that cannot be predicted.
+    """
     z, y, x = cell
     now, old = z & 1, 1 - (z & 1)
     outside = pattern & 1 == 0
-    # Whether the edges along x, y and z are crossed.
-    turned = pattern ^ (0xFF if pattern & 1 else 0)
+    # Bits 1, 2 and 4: whether the edges along x, y and z are crossed.
+    turned = pattern ^ (0 if outside else 0xFF)
     inside_z, inside_y, inside_x = z > PAD, y > PAD, x > PAD
-    last = index[now, y, x]
-    if inside_y and inside_z and turned & 2:
-        ring = (index[old, y - 1, x], index[old, y, x], last, index[now, y - 1, x])
-        _quad(faces, count, ring, outside)
-        count += 2
-    if inside_x and inside_z and turned & 4:
-        ring = (index[old, y, x - 1], index[now, y, x - 1], last, index[old, y, x])
-        _quad(faces, count, ring, outside)
-        count += 2
-    if inside_x and inside_y and turned & 16:
-        ring = (index[now, y - 1, x - 1], index[now, y - 1, x], last, index[now, y, x - 1])
-        _quad(faces, count, ring, outside)
-        count += 2
-    return count
+    here, before_y = index[now, y, x], index[now, y - 1, x]
+    before_x, before_z = index[now, y, x - 1], index[old, y, x]
+    _quad(faces, count, (index[old, y - 1, x], before_z, here, before_y), outside)
+    count += (turned & 2) * (inside_y & inside_z)
+    _quad(faces, count, (index[old, y, x - 1], before_x, here, before_z), outside)
+    count += (turned >> 1 & 2) * (inside_x & inside_z)
+    _quad(faces, count, (index[now, y - 1, x - 1], before_y, here, before_x), outside)
+    return count + (turned >> 3 & 2) * (inside_x & inside_y)
 
 
 @njit(cache=True, nogil=True)
@@ -272,9 +271,10 @@ def surface_nets(words, shape, rows, size, out):  # type: ignore[no-untyped-def]
         size: float64 nm per voxel, ``(z, y, x)``.
         out: Arrays as long as `count_elements` says, overwritten: vertices float32 ``(n, 3)`` in
             nm from the mask's corner, unit outward normals float32 ``(n, 3)``, faces uint32
-            ``(m, 3)``.
+            ``(m + SPARE, 3)``, of which the last rows hold nothing.
     """
     vertices, normals, faces = out
+    inverse = 1 / size
     cells = _cells(words, shape)
     index = np.zeros((2, words.shape[1], words.shape[2] * STRIDE), np.uint32)
     n, m = 0, 0
@@ -297,6 +297,6 @@ def surface_nets(words, shape, rows, size, out):  # type: ignore[no-untyped-def]
                     index[z & 1, y, cell[2]] = n
                     _write_vertex(vertices, n, cell, size, pattern)
                     gradient = _gradient(words, cell[0], cell[1], cell[2])
-                    _write_normal(normals, n, gradient, size, pattern)
+                    _write_normal(normals, n, gradient, inverse, pattern)
                     n += 1
                     m = _cell_quads(index, faces, m, cell, np.int64(pattern))
