@@ -16,42 +16,13 @@ from segmend.models.model import TrainSettings
 from segmend.shards.verify import verify
 from segmend.tasks.registry import TASKS
 
-PLAN = """
-name = "tiny"
-seed = 3
-[edits]
-source = "synthetic-log"
-[samples]
-adjacent_per_merge = 1
-max_rows = { merge_edit = 8, adjacent_control = 8, junction_control = 12 }
-[view]
-half_extent_nm = [400, 500]
-jitter_nm = 40
-[em]
-pixel_size_nm = 6
-[splits]
-rule = "volume"
-"""
-
-SOURCE = """
-[[sources]]
-dataset = "synthetic"
-volume = "v{seed}"
-split = "{split}"
-parameters = {{ seed = {seed}, shape = [64, 128, 128], false_merges = 4 }}
-"""
-
 
 @pytest.fixture(scope="module")
-def shown(segmend_cache, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    splits = {1: "train", 2: "train", 3: "validation", 4: "test"}
-    sources = [SOURCE.format(seed=seed, split=split) for seed, split in splits.items()]
-    (folder / "tiny.toml").write_text(PLAN + "".join(sources))
+def shown(plan_file, segmend_cache, tmp_path_factory):
     with Progress(quiet=True) as progress:
         return demonstrate(
-            folder / "out",
-            plan=folder / "tiny.toml",
+            tmp_path_factory.mktemp("demo") / "out",
+            plan=plan_file,
             workers=1,
             progress=progress,
             settings=TrainSettings(epochs=1, epoch_rows=32),

@@ -72,9 +72,12 @@ def _pixels(a, b, c):  # type: ignore[no-untyped-def]
     return max(first, 0), min(last, _END)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _cover(keys, number, corners, columns, rows):  # type: ignore[no-untyped-def]
     """Draw one triangle into one view, within a range of columns and of rows.
+
+    Most ranges hold one to four pixels: nothing in here branches on what the data say, because a
+    branch that is guessed wrong costs more than a pixel.
 
     Args:
         keys: uint64, the pixels of the view, row after row.
@@ -87,29 +90,28 @@ def _cover(keys, number, corners, columns, rows):  # type: ignore[no-untyped-def
     area = edge(a[0], a[1], b[0], b[1], c[0], c[1])
     if area == 0:
         return
-    if area < 0:
-        area, b, c = -area, c, b
+    turn = 1 if area > 0 else -1
     share = _DEPTH_SCALE / np.float64(area)
     # The depth of each corner, per unit of its weight.
     depth_a, depth_b, depth_c = a[2] * share, b[2] * share, c[2] * share
-    step_a, step_b, step_c = b[1] - c[1], c[1] - a[1], a[1] - b[1]
     px = columns[0] * SUBPIXEL + _HALF - _CENTER
+    py = rows[0] * SUBPIXEL + _HALF - _CENTER
+    row_a, row_b = edge(b[0], b[1], c[0], c[1], px, py), edge(c[0], c[1], a[0], a[1], px, py)
     for y in range(rows[0], rows[1] + 1):
-        py = y * SUBPIXEL + _HALF - _CENTER
-        weight_a = edge(b[0], b[1], c[0], c[1], px, py)
-        weight_b = edge(c[0], c[1], a[0], a[1], px, py)
-        weight_c = area - weight_a - weight_b
+        weight_a, weight_b = row_a, row_b
         for x in range(columns[0], columns[1] + 1):
+            weight_c = area - weight_a - weight_b
+            at = np.float32(weight_a * depth_a + weight_b * depth_b + weight_c * depth_c + 0.5)
             # One sign bit tells whether any weight is negative.
-            if weight_a | weight_b | weight_c >= 0:
-                at = np.float32(weight_a * depth_a + weight_b * depth_b + weight_c * depth_c + 0.5)
-                if 0 <= at <= 1:
-                    pixel = np.uint64(y * IMAGE_SIZE + x)
-                    key = np.uint64(at.view(np.uint32)) << _DEPTH_BITS | number
-                    keys[pixel] = min(keys[pixel], key)
-            weight_a += step_a * SUBPIXEL
-            weight_b += step_b * SUBPIXEL
-            weight_c += step_c * SUBPIXEL
+            inside = weight_a * turn | weight_b * turn | weight_c * turn >= 0
+            key = np.uint64(at.view(np.uint32)) << _DEPTH_BITS | number
+            pixel = np.uint64(y * IMAGE_SIZE + x)
+            key = key if inside & (at >= 0) & (at <= 1) else NOTHING
+            keys[pixel] = min(keys[pixel], key)
+            weight_a += (b[1] - c[1]) * SUBPIXEL
+            weight_b += (c[1] - a[1]) * SUBPIXEL
+        row_a += (c[0] - b[0]) * SUBPIXEL
+        row_b += (a[0] - c[0]) * SUBPIXEL
 
 
 @njit(cache=True, nogil=True)

@@ -52,17 +52,17 @@ def compose(first, second, out):  # type: ignore[no-untyped-def]
                     normals[view, axis, y, x] = n[2 - axis]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _depth(key):  # type: ignore[no-untyped-def]
     return np.uint32(key >> np.uint64(32)).view(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _face(key):  # type: ignore[no-untyped-def]
     return key & np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _winner(first, second, keys, at):  # type: ignore[no-untyped-def]
     """0 if A is in front, 1 if B is."""
     key_a, key_b = keys
@@ -75,7 +75,7 @@ def _winner(first, second, keys, at):  # type: ignore[no-untyped-def]
     return 1 if turned_away and _faces_camera(second, _face(key_b), at[0]) else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _project(points, vertex, view):  # type: ignore[no-untyped-def]
     """Column and row of a vertex in steps from the centre: `CAMERAS`, written out."""
     z, y, x = np.int64(points[vertex, 0]), np.int64(points[vertex, 1]), np.int64(points[vertex, 2])
@@ -86,7 +86,7 @@ def _project(points, vertex, view):  # type: ignore[no-untyped-def]
     return x, -y
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _faces_camera(drawing, number, view):  # type: ignore[no-untyped-def]
     """Whether the outer side of a triangle is turned to the camera."""
     points, faces = drawing[0], drawing[1]
@@ -97,7 +97,7 @@ def _faces_camera(drawing, number, view):  # type: ignore[no-untyped-def]
     return edge(ax, ay, bx, by, cx, cy) < 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _face_normal(points, i, j, k):  # type: ignore[no-untyped-def]
     """Outward normal (z, y, x) of a triangle, not normalised."""
     u = (
@@ -114,7 +114,7 @@ def _face_normal(points, i, j, k):  # type: ignore[no-untyped-def]
     return u[2] * v[1] - u[1] * v[2], u[0] * v[2] - u[2] * v[0], u[1] * v[0] - u[0] * v[1]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _pixel_normal(drawing, number, view, y, x):  # type: ignore[no-untyped-def]
     """Unit normal (z, y, x) at a pixel's centre, interpolated between a triangle's corners."""
     points, faces, _, normals = drawing
