@@ -11,20 +11,17 @@ resamples and scaled to 1000. Models have no peer: no other model reads these ro
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from sklearn import metrics as peer
 from sklearn.calibration import calibration_curve
 from sklearn.ensemble import HistGradientBoostingClassifier
+from table import Line, show, timed
 from threadpoolctl import threadpool_limits
 
 from segmend.core.random import keyed_generator
@@ -50,20 +47,6 @@ ROWS_SCORED = 100_000
 PEER_RESAMPLES = 20
 GOAL_BOOTSTRAP_MS = 2000.0
 GOAL_TRAIN_MS = 90_000 / (600 * 14)
-"""600 rows in 14 epochs within 90 s."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table; times and goal in ms."""
-
-    job: str
-    ours_ms: float
-    peer: str | None = None
-    peer_ms: float | None = None
-    ratio: float | None = None
-    goal: float | None = None
-    peak_mb: float = 0.0
 
 
 def main() -> None:
@@ -73,21 +56,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="threads of torch")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     arguments = parser.parse_args()
-    lines = []
-    for line in every_job(arguments):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        lines.append(Line(**(asdict(line) | {"peak_mb": round(peak)})))
-    if arguments.json:
-        print(json.dumps([asdict(line) for line in lines], indent=2))
-        return
-    print(f"{'job':<52}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}{'goal':>9}{'peak MB':>9}  peer")
-    for line in lines:
-        cells = (line.peer_ms, line.ratio, line.goal)
-        shown = ["" if value is None else f"{value:.3g}" for value in cells]
-        print(
-            f"{line.job:<52}{line.ours_ms:>10.3f}{shown[0]:>10}{shown[1]:>8}{shown[2]:>9}"
-            f"{line.peak_mb:>9.0f}  {line.peer or ''}"
-        )
+    show(every_job(arguments), as_json=arguments.json)
 
 
 def every_job(arguments: argparse.Namespace) -> Iterator[Line]:
@@ -227,8 +196,8 @@ def network_jobs(
         net = new_net(NetShape(len(task.views), len(task.planes), masks), seed=0)
         lesson = Lesson(packed, None, loss, task.dual)
         (taken,) = timed(arguments.repeat, partial(train, net, lesson, settings, report=quiet))
-        goal = None if masks else GOAL_TRAIN_MS
-        yield Line(f"{name}: train cnn, per row", taken / len(rows), goal=goal)
+        goal = "" if masks else f"goal {GOAL_TRAIN_MS:.1f} ms: 600 rows in 14 epochs within 90 s"
+        yield Line(f"{name}: train cnn, per row", taken / len(rows), note=goal)
 
         def infer(net: torch.nn.Module = net, masks: bool = masks) -> None:
             with torch.inference_mode():
@@ -239,21 +208,9 @@ def network_jobs(
         yield Line(f"{name}: predict with cnn, per row", taken / len(rows))
 
 
-def timed(repeat: int, *jobs: Callable[[], object]) -> tuple[float, ...]:
-    """Median time of each job in ms, run by turns after a first round that does not count."""
-    times: list[list[float]] = [[] for _ in jobs]
-    for turn in range(repeat + 1):
-        for taken, job in zip(times, jobs, strict=True):
-            start = time.perf_counter()
-            job()
-            if turn:
-                taken.append(1000 * (time.perf_counter() - start))
-    return tuple(median(taken) for taken in times)
-
-
 def compared(job: str, times: tuple[float, ...], name: str, *, goal: float | None = None) -> Line:
     ours, theirs = times
-    return Line(job, ours, name, theirs, round(theirs / ours, 2), goal)
+    return Line(job, ours, name, theirs, note="" if goal is None else f"goal {goal:.0f} ms")
 
 
 if __name__ == "__main__":

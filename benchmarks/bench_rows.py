@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from table import Line, show
 
 from segmend.core.sample import EM_COLUMNS, PLANES, SAMPLE_TYPES, SPLIT_MASK_COLUMNS, VIEWS
 from segmend.shards.arrow import arrow_schema
@@ -37,19 +36,6 @@ from segmend.shards.writer import ROW_GROUP, write_shard
 from segmend.testing.rows import STANDIN_FACTS, random_row
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One line of the table; times in ms per row, goal as a ratio to the peer."""
-
-    job: str
-    ours_ms: float
-    peer: str | None
-    peer_ms: float | None
-    ratio: float | None
-    goal: float | None
-    peak_mb: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=200)
@@ -58,20 +44,10 @@ def main() -> None:
     kinds = list(SAMPLE_TYPES)
     rows = [random_row(kinds[i % len(kinds)], i) for i in range(arguments.rows)]
     with tempfile.TemporaryDirectory() as folder:
-        results = list(measure(rows, Path(folder)))
-    if arguments.json:
-        print(json.dumps([asdict(result) for result in results], indent=1))
-        return
-    print(f"{'job':34}{'ours':>9}{'peer':>9}{'ratio':>8}{'goal':>6}  peer")
-    for r in results:
-        peer, ratio, goal = ("" if v is None else f"{v:.2f}" for v in (r.peer_ms, r.ratio, r.goal))
-        print(f"{r.job:34}{r.ours_ms:9.2f}{peer:>9}{ratio:>8}{goal:>6}  {r.peer or ''}")
-    sizes = [len(row["geometry"]) for row in rows]
-    print(f"\nms per row, {len(rows)} rows, npz of {np.mean(sizes) / 1000:.0f} kB on average")
-    print(f"peak memory {results[-1].peak_mb:.0f} MB")
+        show(measure(rows, Path(folder)), as_json=arguments.json)
 
 
-def measure(rows: list[Row], folder: Path) -> Iterator[Result]:
+def measure(rows: list[Row], folder: Path) -> Iterator[Line]:
     """All jobs, in turn."""
     decoded = [decode_row(row, IMAGE_COLUMNS) for row in rows]
     write_ms, peer_ms = per_row(
@@ -80,7 +56,7 @@ def measure(rows: list[Row], folder: Path) -> Iterator[Result]:
         lambda part: peer_write(rows[part], decoded[part], folder),
     )
     packer = "savez_compressed + Pillow + pyarrow"
-    yield result("write: encode, shard, verify", write_ms, packer, peer_ms, 5)
+    yield Line("write: encode, shard, verify", write_ms, packer, peer_ms, 5)
     record = write_shard(folder / shard_path("train", 0), rows)
     finish(folder, [record], STANDIN_FACTS)
     benchmark = Benchmark.open(folder)
@@ -96,13 +72,13 @@ def measure(rows: list[Row], folder: Path) -> Iterator[Result]:
             lambda part, columns=columns: ours_read(benchmark, part, columns),
             lambda part, columns=columns: peer_read(peer_file, part, columns),
         )
-        yield result(job, read_ms, peer, peer_ms, goal)
+        yield Line(job, read_ms, peer, peer_ms, goal)
     order = np.random.default_rng(0).permutation(len(rows))
     (random_ms,) = per_row(len(rows), lambda part: random_read(benchmark, order[part]))
-    yield result("read: all columns, one row at a time", random_ms)
+    yield Line("read: all columns, one row at a time", random_ms)
     start = time.perf_counter()
     assert verify(folder).ok
-    yield result("verify", 1000 * (time.perf_counter() - start) / len(rows))
+    yield Line("verify", 1000 * (time.perf_counter() - start) / len(rows))
 
 
 def per_row(n: int, *jobs: Callable[[slice], object]) -> list[float]:
@@ -114,18 +90,6 @@ def per_row(n: int, *jobs: Callable[[slice], object]) -> list[float]:
             job(slice(start, start + ROW_GROUP))
             spent.append(1000 * (time.perf_counter() - begin) / ROW_GROUP)
     return [median(spent[1:]) for spent in times]
-
-
-def result(
-    job: str,
-    ours: float,
-    peer: str | None = None,
-    peer_ms: float | None = None,
-    goal: float | None = None,
-) -> Result:
-    ratio = None if peer_ms is None else peer_ms / ours
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Result(job, ours, peer, peer_ms, ratio, goal, peak)
 
 
 def ours_write(rows: list[Row], decoded: list[Row], folder: Path) -> None:

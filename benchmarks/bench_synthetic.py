@@ -10,14 +10,14 @@ a process of its own, after a warm-up that leaves the compilation of the kernels
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+
+from table import Line, show
 
 from segmend.synthetic.spec import TissueSpec
 from segmend.synthetic.tissue import generate
@@ -42,7 +42,7 @@ def run(job: str, seed: int, answer: Connection) -> None:
     answer.send((1000 * wall, 1000 * cpu, peak))
 
 
-def measure(job: str, seed: int) -> dict[str, Any]:
+def measure(job: str, seed: int) -> Line:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     worker = context.Process(target=run, args=(job, seed, theirs))
@@ -50,31 +50,16 @@ def measure(job: str, seed: int) -> dict[str, Any]:
     theirs.close()
     wall, cpu, peak = mine.recv()
     worker.join()
-    return {
-        "job": job,
-        "ours_ms": round(wall),
-        "cpu_ms": round(cpu),
-        "peer": None,
-        "peer_ms": None,
-        "ratio": None,
-        "goal": f"under {JOBS[job]:.0f} ms, under 2048 MiB",
-        "peak_mb": round(peak),
-    }
+    note = f"{cpu:.0f} ms of CPU; goal {JOBS[job]:.0f} ms and 2048 MB"
+    return Line(job, wall, peak_mb=round(peak), note=note)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print rows as JSON")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print lines as JSON")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rows = [measure(job, options.seed) for job in JOBS]
-    if options.json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(f"{'job':32}{'wall ms':>10}{'cpu ms':>10}{'peak MiB':>10}  goal")
-    for row in rows:
-        wall, cpu, peak = row["ours_ms"], row["cpu_ms"], row["peak_mb"]
-        print(f"{row['job']:32}{wall:>10}{cpu:>10}{peak:>10}  {row['goal']}")
+    show((measure(job, options.seed) for job in JOBS), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from segmend.core.sample import (
 from segmend.render.camera import pixel_size
 from segmend.render.encoding import ENCODINGS, HALF_ONE, encoded_depth, srgb_coded, write_half
 from segmend.render.raster import LIMIT, NOTHING, SUBPIXEL, fixed_points, rasterise
-from segmend.render.shading import compose
+from segmend.render.shading import fuse, shade
 from segmend.segments.mesh import Mesh
 
 Encoding = Literal["metric", "published"]
@@ -77,9 +77,11 @@ def draw(meshes: Sequence[Mesh], *, center_nm: Point, half_extent_nm: float) -> 
     drawn = [_rasterised(mesh, center_nm, half_extent_nm) for mesh in meshes]
     first, second = drawn[0], drawn[1] if len(drawn) == 2 else _nothing()
     depth, owner = np.empty(_SHAPE, np.float32), np.empty(_SHAPE, np.int8)
-    normals = np.empty((len(VIEWS), 3, IMAGE_SIZE, IMAGE_SIZE), np.float32)
     cover_a, cover_b = np.empty(_SHAPE, np.bool_), np.empty(_SHAPE, np.bool_)
-    compose(first, second, (depth, owner, normals, cover_a, cover_b))
+    fuse(first, second, (depth, owner, cover_a, cover_b))
+    normals = np.zeros((len(VIEWS), 3, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    for number, (mesh, (points, faces, keys)) in enumerate(zip(meshes, drawn, strict=True)):
+        shade((points, faces, mesh.normals), keys, owner, number, normals)
     return Frame(depth, normals, owner, cover_a, cover_b)
 
 
@@ -103,12 +105,12 @@ def encode_geometry(frame: Frame, encoding: Encoding) -> NDArray[np.float16]:
         raise BadInputError(
             f"there is no geometry encoding '{encoding}'", fix=f"Use one of {ENCODINGS}"
         )
-    out = np.zeros(GEOMETRY_SHAPE, np.float16)
+    out = np.empty(GEOMETRY_SHAPE, np.float16)
     foreground = frame.owner >= 0
     flags = {"silhouette": foreground, "mask_a": frame.cover_a, "mask_b": frame.cover_b}
     for name, flag in flags.items():
         # The bits of 1.0: NumPy converts from bool to half ten times slower.
-        out.view(np.uint16)[:, channel(name)] = flag * HALF_ONE
+        np.multiply(flag, HALF_ONE, out=out.view(np.uint16)[:, channel(name)])
     depth = encoded_depth(frame.depth, foreground, encoding)
     write_half(depth, foreground, out[:, channel("depth")])
     normals = srgb_coded(frame.normals) if encoding == "published" else frame.normals
@@ -131,11 +133,11 @@ def split_masks(frame: Frame) -> dict[str, NDArray[np.uint8]]:
     return {view: values[frame.owner[i]] for i, view in enumerate(VIEWS)}
 
 
-_Drawn = tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.uint64], Floats]
+_Drawn = tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.uint64]]
 
 
 def _rasterised(mesh: Mesh, center_nm: Point, half_extent_nm: float) -> _Drawn:
-    """Points, faces, z-buffers and normals of a mesh."""
+    """Points, faces and z-buffers of a mesh."""
     scale = SUBPIXEL / pixel_size(half_extent_nm)
     shift = np.array(mesh.origin_nm) - np.array(center_nm)
     points = np.empty(mesh.vertices.shape, np.int32)
@@ -148,13 +150,12 @@ def _rasterised(mesh: Mesh, center_nm: Point, half_extent_nm: float) -> _Drawn:
         )
     keys = _empty_keys()
     rasterise(points, mesh.faces, keys)
-    return points, mesh.faces, keys, mesh.normals
+    return points, mesh.faces, keys
 
 
 def _nothing() -> _Drawn:
-    none = np.empty((0, 3), np.float32)
-    return np.empty((0, 3), np.int32), np.empty((0, 3), np.uint32), _empty_keys(), none
+    return np.empty((0, 3), np.int32), np.empty((0, 3), np.uint32), _empty_keys()
 
 
 def _empty_keys() -> NDArray[np.uint64]:
-    return np.full((len(VIEWS), IMAGE_SIZE * IMAGE_SIZE), NOTHING)
+    return np.full(_SHAPE, NOTHING)

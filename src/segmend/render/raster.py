@@ -121,11 +121,11 @@ def rasterise(points, faces, keys):  # type: ignore[no-untyped-def]
     Args:
         points: int32 ``(n, 3)``, steps from the centre of the view, ``(z, y, x)``.
         faces: uint32 ``(m, 3)``.
-        keys: uint64 ``(3, 224 * 224)``, `NOTHING` where nothing was drawn yet; overwritten. Depth
+        keys: uint64 ``(3, 224, 224)``, `NOTHING` where nothing was drawn yet; overwritten. Depth
             is 0 at the front face of the view cube and 1 at its back face; what lies outside the
             cube is not drawn.
     """
-    front, side, top = keys[0], keys[1], keys[2]
+    front, side, top = keys[0].ravel(), keys[1].ravel(), keys[2].ravel()
     for number in range(faces.shape[0]):
         i, j, k = faces[number, 0], faces[number, 1], faces[number, 2]
         za, zb, zc = np.int64(points[i, 0]), np.int64(points[j, 0]), np.int64(points[k, 0])

@@ -19,60 +19,67 @@ _MIDDLE = IMAGE_SIZE // 2 * SUBPIXEL - SUBPIXEL // 2
 
 
 @njit(cache=True, nogil=True)
-def compose(first, second, out):  # type: ignore[no-untyped-def]
-    """Decide for each pixel which of two drawings is in front, and shade it.
+def fuse(first, second, out):  # type: ignore[no-untyped-def]
+    """Decide for each pixel which of two drawings is in front.
 
     Args:
-        first: Points, faces and keys of A, as in `rasterise`, and its normals, float32 ``(n, 3)``,
-            ``(z, y, x)``.
+        first: Points, faces and keys of A, as in `rasterise`.
         second: The same of B.
-        out: Arrays of a `Frame`, overwritten: depth float32 and owner int8 ``(3, 224, 224)``,
-            normals float32 ``(3, 3, 224, 224)``, covers of A and of B, bool ``(3, 224, 224)``.
+        out: Arrays ``(3, 224, 224)`` of a `Frame`, overwritten: depth float32, owner int8, covers
+            of A and of B bool.
     """
-    depth, owner, normals, cover_a, cover_b = out
+    points_a, faces_a, keys_a = first
+    points_b, faces_b, keys_b = second
+    depth, owner, cover_a, cover_b = out
     for view in range(depth.shape[0]):
         for y in range(IMAGE_SIZE):
             for x in range(IMAGE_SIZE):
-                pixel = y * IMAGE_SIZE + x
-                key_a, key_b = first[2][view, pixel], second[2][view, pixel]
-                cover_a[view, y, x], cover_b[view, y, x] = key_a != NOTHING, key_b != NOTHING
-                if key_a == NOTHING and key_b == NOTHING:
+                a, b = keys_a[view, y, x], keys_b[view, y, x]
+                cover_a[view, y, x], cover_b[view, y, x] = a != NOTHING, b != NOTHING
+                if a == NOTHING and b == NOTHING:
                     owner[view, y, x], depth[view, y, x] = -1, 0
-                    for axis in range(3):
-                        normals[view, axis, y, x] = 0
                     continue
-                winner = _winner(first, second, (key_a, key_b), (view, y, x))
+                near_a, near_b = _depth(a), _depth(b)
+                winner = 0 if a < b else 1
+                if abs(near_a - near_b) <= SAME_DEPTH:
+                    turned_away = not _faces_camera(points_a, faces_a, _face(a), view)
+                    to_b = turned_away and _faces_camera(points_b, faces_b, _face(b), view)
+                    winner = 1 if to_b else 0
                 owner[view, y, x] = winner
-                depth[view, y, x] = _depth(key_b if winner else key_a)
-                if winner:
-                    n = _pixel_normal(second, _face(key_b), view, y, x)
-                else:
-                    n = _pixel_normal(first, _face(key_a), view, y, x)
-                for axis in range(3):
-                    normals[view, axis, y, x] = n[2 - axis]
+                depth[view, y, x] = near_b if winner else near_a
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shade(mesh, keys, owner, number, out):  # type: ignore[no-untyped-def]
+    """Write the interpolated unit normal of every pixel in which one mesh is in front.
+
+    Args:
+        mesh: Points and faces as in `rasterise`; normals, float32 ``(n, 3)``, ``(z, y, x)``.
+        keys: Its z-buffers.
+        owner: int8 ``(3, 224, 224)``: the mesh in front.
+        number: Which one this is.
+        out: float32 ``(3, 3, 224, 224)``: view, component x, y, z, row, column.
+    """
+    points, faces, normals = mesh
+    for view in range(owner.shape[0]):
+        for y in range(IMAGE_SIZE):
+            for x in range(IMAGE_SIZE):
+                if owner[view, y, x] == number:
+                    face = _face(keys[view, y, x])
+                    corners = (faces[face, 0], faces[face, 1], faces[face, 2])
+                    n = _pixel_normal(points, normals, corners, view, y, x)
+                    out[view, 0, y, x], out[view, 1, y, x], out[view, 2, y, x] = n[2], n[1], n[0]
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _depth(key):  # type: ignore[no-untyped-def]
+    """Depth of a key; not a number for `NOTHING`."""
     return np.uint32(key >> np.uint64(32)).view(np.float32)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _face(key):  # type: ignore[no-untyped-def]
     return key & np.uint64(0xFFFFFFFF)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _winner(first, second, keys, at):  # type: ignore[no-untyped-def]
-    """0 if A is in front, 1 if B is."""
-    key_a, key_b = keys
-    if key_a == NOTHING or key_b == NOTHING:
-        return 1 if key_a == NOTHING else 0
-    a, b = _depth(key_a), _depth(key_b)
-    if abs(a - b) > SAME_DEPTH:
-        return 0 if a < b else 1
-    turned_away = not _faces_camera(first, _face(key_a), at[0])
-    return 1 if turned_away and _faces_camera(second, _face(key_b), at[0]) else 0
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -87,9 +94,8 @@ def _project(points, vertex, view):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _faces_camera(drawing, number, view):  # type: ignore[no-untyped-def]
+def _faces_camera(points, faces, number, view):  # type: ignore[no-untyped-def]
     """Whether the outer side of a triangle is turned to the camera."""
-    points, faces = drawing[0], drawing[1]
     ax, ay = _project(points, faces[number, 0], view)
     bx, by = _project(points, faces[number, 1], view)
     cx, cy = _project(points, faces[number, 2], view)
@@ -115,10 +121,9 @@ def _face_normal(points, i, j, k):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _pixel_normal(drawing, number, view, y, x):  # type: ignore[no-untyped-def]
+def _pixel_normal(points, normals, corners, view, y, x):  # type: ignore[no-untyped-def]
     """Unit normal (z, y, x) at a pixel's centre, interpolated between a triangle's corners."""
-    points, faces, _, normals = drawing
-    i, j, k = faces[number, 0], faces[number, 1], faces[number, 2]
+    i, j, k = corners
     ax, ay = _project(points, i, view)
     bx, by = _project(points, j, view)
     cx, cy = _project(points, k, view)
