@@ -37,7 +37,11 @@ format: .venv/.dev ## put the code into its one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev ## run every benchmark beside its peers
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: .venv/.bench ## run every benchmark beside its peers
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: .venv/.dev ## write the generated pages again (docs/cli.md, docs/format.md)

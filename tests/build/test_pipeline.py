@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +139,7 @@ def test_the_output_must_be_new_and_its_parent_writable(plan, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     for out, message in (
+        (Path("/proc/bench"), "cannot create a folder"),
         (tmp_path / "used", "exists already"),
         (tmp_path / "used" / "file", "exists already"),
         (tmp_path / "none" / "bench", "does not exist"),

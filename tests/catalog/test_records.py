@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import segmend as sg
-from segmend.catalog.labels import LabelSpec, segment_ids
+from segmend.catalog.labels import VOCABULARY, LabelSpec, segment_ids
 from segmend.catalog.record import load_record, record_names
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, UnknownNameError
 
@@ -47,10 +47,28 @@ def test_unknown_names_are_answered_with_the_nearest(shared_data):
         sg.open("fib25", path="nowhere.h5", seed=1)
 
 
-def test_synthetic_tissue_needs_a_seed_and_known_parameters():
-    with pytest.raises(BadInputError, match="no seed"):
-        sg.open("synthetic")
-    with pytest.raises(BadInputError, match="unknown: \\['sede'\\]"):
+def test_synthetic_tissue_is_generated_once_and_carries_every_label_class(segmend_cache):
+    shape = (40, 64, 64)
+    tissue = sg.open("synthetic", shape=shape, false_merges=4)
+    assert tissue.record.parameters == {"seed": 1}
+    assert (
+        tissue.fingerprint()
+        == sg.open("synthetic", seed=1, shape=shape, false_merges=4).fingerprint()
+    )
+    assert tissue.fingerprint() != sg.open("synthetic", seed=2, shape=shape).fingerprint()
+    assert tissue.image.grid.shape == shape
+    assert set(tissue.labels) == {"neurons", "automatic", "clefts", "mitochondria", "classes"}
+    for name in ("neurons", "automatic"):
+        ids = tissue.segments(name)
+        assert ids.dtype == np.uint64
+        assert ids.min() > 2**53
+    assert tissue.classes.read(tissue.classes.box).data.max() < len(VOCABULARY)
+    assert all(isinstance(e.point_nm, tuple) for e in tissue.edits)
+    assert list(segmend_cache.glob("synthetic/*.h5"))
+
+
+def test_unknown_parameters_of_synthetic_tissue_are_named():
+    with pytest.raises(BadInputError, match="no parameter 'sede'"):
         sg.open("synthetic", sede=1)
     with pytest.raises(BadInputError, match="no path"):
         sg.open("synthetic", path="a.h5", seed=1)

@@ -147,7 +147,7 @@ def open(  # noqa: A001  `sg.open` is the name people expect
     if record.driver == "synthetic":
         if path is not None:
             raise BadInputError("'synthetic' is generated, it has no path")
-        return Dataset(record, cached_tissue(parameters))
+        return Dataset(record, cached_tissue(record.parameters | parameters))
     if parameters:
         raise BadInputError(f"'{name}' takes no parameters", found=f"got {sorted(parameters)}")
     place = path if path is not None else record.path

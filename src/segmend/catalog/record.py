@@ -58,6 +58,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         grid_origin_nm: Corner ``(z, y, x)`` of the split cubes: the canonical bounds of the whole
             data set, never of the rows at hand.
         path: Default file, relative to the record; empty where the caller must name one.
+        parameters: For the driver ``synthetic``: what is made unless the caller says otherwise.
         tables: Further contents: ``edits``, ``synapses``.
         defects: Known defects, one sentence each.
         overlaps: Data sets that share tissue with this one.
@@ -73,6 +74,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layers: dict[str, Layer]
     grid_origin_nm: tuple[float, float, float]
     path: str = ""
+    parameters: dict[str, int] = {}
     tables: tuple[Literal["edits", "synapses"], ...] = ()
     defects: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()

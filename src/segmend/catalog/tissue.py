@@ -23,11 +23,10 @@ def cached_tissue(parameters: dict[str, Any]) -> Path:
     """
     known = tuple(TissueSpec.__dataclass_fields__)
     unknown = sorted(set(parameters) - set(known))
-    if unknown or "seed" not in parameters:
+    if unknown:
         raise BadInputError(
-            f"synthetic tissue cannot be made from {sorted(parameters)}",
-            found=f"unknown: {unknown}" if unknown else "there is no seed",
-            fix=f"Parameters: {', '.join(known)}; seed is required",
+            f"synthetic tissue has no parameter {', '.join(map(repr, unknown))}",
+            fix=f"Parameters: {', '.join(known)}",
         )
     frozen: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()

@@ -1,6 +1,9 @@
 """Kernels that sample a plane of an image and of the two sides, straight from the voxels.
 
-Coordinates are continuous voxels: the centre of voxel 0 is 0.5.
+Coordinates are continuous voxels: the centre of voxel 0 is 0.5. A row of a plane is sampled in
+three loops, over numbers that fit the nearest cache: where its samples lie (SIMD), the voxels
+around them (one load each), what they make together (SIMD). Samples beside or beyond the volume's
+border, and beside absent voxels, are few and taken one by one.
 """
 
 from __future__ import annotations
@@ -9,12 +12,13 @@ import numpy as np
 from numba import njit
 
 from segmend.core.sample import IMAGE_SIZE
-from segmend.render.labels import SIDE_A, SIDE_B
+from segmend.render.labels import NO_SIDE
 
 SLAB = (-1, 0, 1)
 """Samples along the plane's normal, in finest voxels."""
 
 _MIDDLE = (IMAGE_SIZE - 1) / 2
+_CORNERS = 8
 
 
 @njit(cache=True, nogil=True)
@@ -26,36 +30,32 @@ def sample_em(image, placed, plane, out):  # type: ignore[no-untyped-def]
 
     Args:
         image: Block ``(z, y, x)``, its coverage, and whether that is complete. It must hold both
-            neighbours of every sample inside the grid.
+            neighbours of every sample inside the grid, and be C-contiguous.
         placed: The block's first voxel in the grid, and the shape of the grid.
         plane: Centre, float64 ``(3,)``; steps per row, column and slab sample, float64 ``(3, 3)``.
         out: float32 ``(224, 224)`` for the mean and bool ``(224, 224)`` for whether any of the
             slab's samples counted, overwritten.
     """
-    data, coverage, complete = image
-    (start_z, start_y, start_x), (nz, ny, nx) = placed
-    center, steps = plane
+    data, _, complete = image
+    start, shape = placed
     em, covered = out
+    total, count = np.empty(IMAGE_SIZE, np.float32), np.empty(IMAGE_SIZE, np.float32)
+    first, share = np.empty(IMAGE_SIZE, np.int64), np.empty(3 * IMAGE_SIZE, np.float32)
+    corners = np.empty(_CORNERS * IMAGE_SIZE, data.dtype)
     for i in range(IMAGE_SIZE):
+        total[:], count[:] = 0, 0
+        for k in SLAB:
+            line = _line(plane, i - _MIDDLE, k)
+            low, high = _inside(line, 0.5, shape) if complete else (IMAGE_SIZE, IMAGE_SIZE)
+            _single_samples(image, placed, line, (0, low), (total, count))
+            _single_samples(image, placed, line, (high, IMAGE_SIZE), (total, count))
+            _locate(line, start, data.shape, (low, high), (first, share))
+            _gather(data, first, corners, low, high)
+            _add_trilinear(corners, share, total, low, high)
+            count[low:high] += 1
         for j in range(IMAGE_SIZE):
-            total, count = 0.0, 0
-            for k in SLAB:
-                z, y, x = _point(center, steps, i - _MIDDLE, j - _MIDDLE, k)
-                if not (0 <= z < nz and 0 <= y < ny and 0 <= x < nx):
-                    continue
-                z0, z1, fz = _neighbours(z, nz, start_z)
-                y0, y1, fy = _neighbours(y, ny, start_y)
-                x0, x1, fx = _neighbours(x, nx, start_x)
-                if complete:
-                    near = _bilinear(data, z0, y0, y1, x0, x1, fy, fx)
-                    far = _bilinear(data, z1, y0, y1, x0, x1, fy, fx)
-                    total += near + (far - near) * fz
-                    count += 1
-                elif coverage[int(z) - start_z, int(y) - start_y, int(x) - start_x]:
-                    total += _weighted(data, coverage, (z0, z1), (y0, y1), (x0, x1), (fz, fy, fx))
-                    count += 1
-            covered[i, j] = count > 0
-            em[i, j] = total / count if count else 0.0
+            covered[i, j] = count[j] > 0
+            em[i, j] = total[j] / max(count[j], np.float32(1))
 
 
 @njit(cache=True, nogil=True)
@@ -67,26 +67,126 @@ def sample_sides(codes, plane, out):  # type: ignore[no-untyped-def]
         plane: As in `sample_em`, in voxels of ``codes``.
         out: uint8 ``(224, 224)``, overwritten: bit 0 where a sample is A, bit 1 where one is B.
     """
-    nz, ny, nx = codes.shape
-    center, steps = plane
+    found, first = np.empty(IMAGE_SIZE, np.uint8), np.empty(IMAGE_SIZE, np.int64)
+    flat, row, layer = codes.reshape(-1), codes.shape[2], codes.shape[1] * codes.shape[2]
     for i in range(IMAGE_SIZE):
-        for j in range(IMAGE_SIZE):
-            found = 0
-            for k in SLAB:
-                z, y, x = _point(center, steps, i - _MIDDLE, j - _MIDDLE, k)
-                if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
-                    code = codes[int(z), int(y), int(x)]
-                    found |= (code == SIDE_A) | (code == SIDE_B) << 1
-            out[i, j] = found
+        out[i] = 0
+        for k in SLAB:
+            line = _line(plane, i - _MIDDLE, k)
+            low, high = _inside(line, 0.0, codes.shape)
+            for j in range(low, high):
+                z, y, x = _point(line, j)
+                first[j] = np.int64(np.floor(z) * layer + np.floor(y) * row + np.floor(x))
+            for j in range(low, high):
+                found[j] = flat[np.uint64(first[j])]
+            for j in range(low, high):
+                # The codes of A and B are their bits.
+                out[i, j] |= found[j] if found[j] != NO_SIDE else np.uint8(0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _line(plane, row, layer):  # type: ignore[no-untyped-def]
+    """Where a row of a plane begins, and its step from column to column."""
+    center, steps = plane
+    return (
+        center[0] + row * steps[0, 0] + layer * steps[2, 0],
+        center[1] + row * steps[0, 1] + layer * steps[2, 1],
+        center[2] + row * steps[0, 2] + layer * steps[2, 2],
+        steps[1, 0],
+        steps[1, 1],
+        steps[1, 2],
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _point(line, column):  # type: ignore[no-untyped-def]
+    at = column - _MIDDLE
+    return line[0] + at * line[3], line[1] + at * line[4], line[2] + at * line[5]
 
 
 @njit(cache=True, nogil=True)
-def _point(center, steps, row, column, layer):  # type: ignore[no-untyped-def]
-    return (
-        center[0] + row * steps[0, 0] + column * steps[1, 0] + layer * steps[2, 0],
-        center[1] + row * steps[0, 1] + column * steps[1, 1] + layer * steps[2, 1],
-        center[2] + row * steps[0, 2] + column * steps[1, 2] + layer * steps[2, 2],
-    )
+def _inside(line, border, shape):  # type: ignore[no-untyped-def]
+    """First and stop column whose samples keep a distance from the faces of an array.
+
+    A coordinate never turns back along a row, not even by rounding: these columns are adjacent.
+    """
+    low, high = 0, IMAGE_SIZE
+    while low < high and not _keeps(_point(line, low), border, shape):
+        low += 1
+    while low < high and not _keeps(_point(line, high - 1), border, shape):
+        high -= 1
+    return low, high
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _keeps(point, border, shape):  # type: ignore[no-untyped-def]
+    z, y, x = point
+    in_z, in_y = border <= z < shape[0] - border, border <= y < shape[1] - border
+    return in_z and in_y and border <= x < shape[2] - border
+
+
+@njit(cache=True, nogil=True)
+def _locate(line, start, shape, columns, out):  # type: ignore[no-untyped-def]
+    """The first of the eight voxels around each sample, and the weight of the second ones."""
+    first, share = out
+    row, layer = np.float64(shape[2]), np.float64(shape[1] * shape[2])
+    origin = start[0] * layer + start[1] * row + start[2]
+    for j in range(columns[0], columns[1]):
+        z, y, x = _point(line, j)
+        low_z, low_y, low_x = np.floor(z - 0.5), np.floor(y - 0.5), np.floor(x - 0.5)
+        share[j] = z - 0.5 - low_z
+        share[j + IMAGE_SIZE] = y - 0.5 - low_y
+        share[j + 2 * IMAGE_SIZE] = x - 0.5 - low_x
+        # Whole numbers, exact in float64.
+        first[j] = np.int64(low_z * layer + low_y * row + low_x - origin)
+
+
+@njit(cache=True, nogil=True)
+def _gather(data, first, corners, low, high):  # type: ignore[no-untyped-def]
+    """Copy the voxels around each sample; corner ``4 dz + 2 dy + dx`` has its own row."""
+    flat, one, row = data.reshape(-1), np.uint64(1), np.uint64(data.shape[2])
+    layer = np.uint64(data.shape[1]) * row
+    for j in range(low, high):
+        # Unsigned indices spare the test for Python's negative ones.
+        at, to = np.uint64(first[j]), np.uint64(j)
+        for corner in range(_CORNERS):
+            voxel = at + (corner >> 2) * layer + (corner >> 1 & 1) * row + (corner & 1) * one
+            corners[to + np.uint64(corner * IMAGE_SIZE)] = flat[voxel]
+
+
+@njit(cache=True, nogil=True)
+def _add_trilinear(corners, share, total, low, high):  # type: ignore[no-untyped-def]
+    for j in range(low, high):
+        fz, fy, fx = share[j], share[j + IMAGE_SIZE], share[j + 2 * IMAGE_SIZE]
+        near = _bilinear(corners, j, fy, fx)
+        far = _bilinear(corners, j + 4 * IMAGE_SIZE, fy, fx)
+        total[j] += near + (far - near) * fz
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _bilinear(corners, j, fy, fx):  # type: ignore[no-untyped-def]
+    a, b = np.float32(corners[j]), np.float32(corners[j + IMAGE_SIZE])
+    c, d = np.float32(corners[j + 2 * IMAGE_SIZE]), np.float32(corners[j + 3 * IMAGE_SIZE])
+    top, bottom = a + (b - a) * fx, c + (d - c) * fx
+    return top + (bottom - top) * fy
+
+
+@njit(cache=True, nogil=True)
+def _single_samples(image, placed, line, columns, out):  # type: ignore[no-untyped-def]
+    """Samples near a border or near absent voxels."""
+    data, coverage, _ = image
+    start, shape = placed
+    total, count = out
+    for j in range(columns[0], columns[1]):
+        z, y, x = _point(line, j)
+        if not _keeps((z, y, x), 0.0, shape):
+            continue
+        if coverage[int(z) - start[0], int(y) - start[1], int(x) - start[2]]:
+            z0, z1, fz = _neighbours(z, shape[0], start[0])
+            y0, y1, fy = _neighbours(y, shape[1], start[1])
+            x0, x1, fx = _neighbours(x, shape[2], start[2])
+            total[j] += _weighted(data, coverage, (z0, z1), (y0, y1), (x0, x1), (fz, fy, fx))
+            count[j] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -98,18 +198,10 @@ def _neighbours(at, count, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _bilinear(data, z, y0, y1, x0, x1, fy, fx):  # type: ignore[no-untyped-def]
-    a, b = np.float64(data[z, y0, x0]), np.float64(data[z, y0, x1])
-    c, d = np.float64(data[z, y1, x0]), np.float64(data[z, y1, x1])
-    top, bottom = a + (b - a) * fx, c + (d - c) * fx
-    return top + (bottom - top) * fy
-
-
-@njit(cache=True, nogil=True)
 def _weighted(data, coverage, at_z, at_y, at_x, fraction):  # type: ignore[no-untyped-def]
     """Trilinear value over the stored ones of the eight neighbours."""
     total, weights = 0.0, 0.0
-    for corner in range(8):
+    for corner in range(_CORNERS):
         i, j, k = corner >> 2, corner >> 1 & 1, corner & 1
         z, y, x = at_z[i], at_y[j], at_x[k]
         if coverage[z, y, x]:

@@ -29,7 +29,7 @@ def build(
 
     The folder appears when it is complete and verified; on any error nothing is left behind.
     """
-    require("zmesh", extra="build")
+    require("numba", extra="build")
     from segmend.apps.building import build_benchmark
 
     with Progress(quiet=as_json) as progress:

@@ -27,7 +27,7 @@ def demo(out: Path, workers: int | None) -> None:
 
     Everything runs offline, from a seed, in minutes.
     """
-    for module, extra in (("zmesh", "build"), ("torch", "torch"), ("matplotlib", "report")):
+    for module, extra in (("numba", "build"), ("torch", "torch"), ("matplotlib", "report")):
         require(module, extra=extra)
     from segmend.apps.demonstration import demonstrate
 
