@@ -49,10 +49,10 @@ def sample_em(image, placed, plane, out):  # type: ignore[no-untyped-def]
             low, high = _inside(line, 0.5, shape) if complete else (IMAGE_SIZE, IMAGE_SIZE)
             _single_samples(image, placed, line, (0, low), (total, count))
             _single_samples(image, placed, line, (high, IMAGE_SIZE), (total, count))
-            _locate(line, start, data.shape, (low, high), (first, share))
-            _gather(data, first, corners, low, high)
-            _add_trilinear(corners, share, total, low, high)
-            count[low:high] += 1
+            if low < high:
+                _locate(line, start, data.shape, first, share)
+                _gather(data, first, corners)
+                _add_trilinear(corners, share, (low, high), total, count)
         for j in range(IMAGE_SIZE):
             covered[i, j] = count[j] > 0
             em[i, j] = total[j] / max(count[j], np.float32(1))
@@ -69,19 +69,24 @@ def sample_sides(codes, plane, out):  # type: ignore[no-untyped-def]
     """
     found, first = np.empty(IMAGE_SIZE, np.uint8), np.empty(IMAGE_SIZE, np.int64)
     flat, row, layer = codes.reshape(-1), codes.shape[2], codes.shape[1] * codes.shape[2]
+    last = np.float64(codes.size - 1)
     for i in range(IMAGE_SIZE):
         out[i] = 0
         for k in SLAB:
             line = _line(plane, i - _MIDDLE, k)
             low, high = _inside(line, 0.0, codes.shape)
-            for j in range(low, high):
+            if low == high:
+                continue
+            for j in range(IMAGE_SIZE):
                 z, y, x = _point(line, j)
-                first[j] = np.int64(np.floor(z) * layer + np.floor(y) * row + np.floor(x))
-            for j in range(low, high):
+                at = np.floor(z) * layer + np.floor(y) * row + np.floor(x)
+                first[j] = np.int64(min(max(at, 0.0), last))
+            for j in range(IMAGE_SIZE):
                 found[j] = flat[np.uint64(first[j])]
-            for j in range(low, high):
+            for j in range(IMAGE_SIZE):
                 # The codes of A and B are their bits.
-                out[i, j] |= found[j] if found[j] != NO_SIDE else np.uint8(0)
+                counts = (low <= j) & (j < high) & (found[j] != NO_SIDE)
+                out[i, j] |= found[j] if counts else np.uint8(0)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -126,41 +131,51 @@ def _keeps(point, border, shape):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _locate(line, start, shape, columns, out):  # type: ignore[no-untyped-def]
-    """The first of the eight voxels around each sample, and the weight of the second ones."""
-    first, share = out
+def _locate(line, start, shape, first, share):  # type: ignore[no-untyped-def]
+    """The first of the eight voxels around each sample, and the weights of the second ones.
+
+    Samples that have not eight voxels get some that exist: nobody looks at them.
+    """
     row, layer = np.float64(shape[2]), np.float64(shape[1] * shape[2])
     origin = start[0] * layer + start[1] * row + start[2]
-    for j in range(columns[0], columns[1]):
+    last = max(shape[0] * layer - layer - row - 2, 0.0)
+    for j in range(IMAGE_SIZE):
         z, y, x = _point(line, j)
         low_z, low_y, low_x = np.floor(z - 0.5), np.floor(y - 0.5), np.floor(x - 0.5)
         share[j] = z - 0.5 - low_z
         share[j + IMAGE_SIZE] = y - 0.5 - low_y
         share[j + 2 * IMAGE_SIZE] = x - 0.5 - low_x
         # Whole numbers, exact in float64.
-        first[j] = np.int64(low_z * layer + low_y * row + low_x - origin)
+        at = low_z * layer + low_y * row + low_x - origin
+        first[j] = np.int64(min(max(at, 0.0), last))
 
 
 @njit(cache=True, nogil=True)
-def _gather(data, first, corners, low, high):  # type: ignore[no-untyped-def]
+def _gather(data, first, corners):  # type: ignore[no-untyped-def]
     """Copy the voxels around each sample; corner ``4 dz + 2 dy + dx`` has its own row."""
     flat, one, row = data.reshape(-1), np.uint64(1), np.uint64(data.shape[2])
     layer = np.uint64(data.shape[1]) * row
-    for j in range(low, high):
+    for j in range(IMAGE_SIZE):
         # Unsigned indices spare the test for Python's negative ones.
-        at, to = np.uint64(first[j]), np.uint64(j)
-        for corner in range(_CORNERS):
-            voxel = at + (corner >> 2) * layer + (corner >> 1 & 1) * row + (corner & 1) * one
-            corners[to + np.uint64(corner * IMAGE_SIZE)] = flat[voxel]
+        at = np.uint64(first[j])
+        corners[j], corners[j + IMAGE_SIZE] = flat[at], flat[at + one]
+        at += row
+        corners[j + 2 * IMAGE_SIZE], corners[j + 3 * IMAGE_SIZE] = flat[at], flat[at + one]
+        at += layer - row
+        corners[j + 4 * IMAGE_SIZE], corners[j + 5 * IMAGE_SIZE] = flat[at], flat[at + one]
+        at += row
+        corners[j + 6 * IMAGE_SIZE], corners[j + 7 * IMAGE_SIZE] = flat[at], flat[at + one]
 
 
 @njit(cache=True, nogil=True)
-def _add_trilinear(corners, share, total, low, high):  # type: ignore[no-untyped-def]
-    for j in range(low, high):
+def _add_trilinear(corners, share, columns, total, count):  # type: ignore[no-untyped-def]
+    for j in range(IMAGE_SIZE):
         fz, fy, fx = share[j], share[j + IMAGE_SIZE], share[j + 2 * IMAGE_SIZE]
         near = _bilinear(corners, j, fy, fx)
         far = _bilinear(corners, j + 4 * IMAGE_SIZE, fy, fx)
-        total[j] += near + (far - near) * fz
+        inside = (columns[0] <= j) & (j < columns[1])
+        total[j] += near + (far - near) * fz if inside else np.float32(0)
+        count[j] += np.float32(inside)
 
 
 @njit(cache=True, nogil=True, inline="always")
