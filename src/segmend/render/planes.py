@@ -90,6 +90,22 @@ def plane_axes(normal: tuple[float, float, float]) -> PlaneAxes:
     return PlaneAxes((x, y, z), (u, v, w), normal)
 
 
+@functools.cache
+def _candidates() -> tuple[list[PlaneAxes], NDArray[np.int64], Vector]:
+    """All candidate planes; the world axis each one holds, as an array axis; the other direction.
+
+    Each plane is a cardinal one turned about one of its own axes, so that one of its in-plane axes
+    is a world axis. The other direction is ``(z, y, x)``.
+    """
+    planes = [plane_axes(n) for n in search_normals()]
+    held, across = np.empty(len(planes), np.int64), np.empty((len(planes), 3))
+    for i, plane in enumerate(planes):
+        first, second = np.array(plane.row[::-1]), np.array(plane.column[::-1])
+        along, across[i] = (first, second) if np.count_nonzero(first) == 1 else (second, first)
+        (held[i],) = np.flatnonzero(along)
+    return planes, held, across
+
+
 def best_plane(
     codes: NDArray[np.uint8], center: Vector, voxel_size: Vector, pixel_size_nm: float
 ) -> PlaneAxes:
@@ -105,13 +121,19 @@ def best_plane(
         voxel_size: nm, float64 ``(z, y, x)``.
         pixel_size_nm: nm per pixel of the slices.
     """
-    planes = [plane_axes(n) for n in search_normals()]
-    pitch = INNER * IMAGE_SIZE * pixel_size_nm / SEARCH_SIZE
-    rows = np.array([voxel_steps(p.row, voxel_size) * pitch for p in planes])
-    columns = np.array([voxel_steps(p.column, voxel_size) * pitch for p in planes])
-    areas = np.maximum(plane_areas(codes, center, rows, columns), 1)
+    planes = _candidates()[0]
+    areas = np.maximum(plane_areas(codes, center, voxel_size, pixel_size_nm), 1)
     # The product of whole numbers orders planes like the sum of logarithms, without rounding.
     return planes[int(np.argmax(areas[:, 0] * areas[:, 1]))]
+
+
+def plane_areas(
+    codes: NDArray[np.uint8], center: Vector, voxel_size: Vector, pixel_size_nm: float
+) -> NDArray[np.int64]:
+    """Samples of A and of B on every candidate plane: int64 ``(51, 2)``; see `best_plane`."""
+    _, held, across = _candidates()
+    pitch = INNER * IMAGE_SIZE * pixel_size_nm / SEARCH_SIZE
+    return _areas(codes, center, pitch / voxel_size, (held, across / voxel_size * pitch))
 
 
 def voxel_steps(direction: tuple[float, float, float], voxel_size: Vector) -> Vector:
@@ -120,24 +142,43 @@ def voxel_steps(direction: tuple[float, float, float], voxel_size: Vector) -> Ve
 
 
 @njit(cache=True, nogil=True)
-def plane_areas(codes, center, rows, columns):  # type: ignore[no-untyped-def]
-    """Samples of A and B on planes through a point: int64 ``(planes, 2)``."""
-    nz, ny, nx = codes.shape
-    areas = np.zeros((rows.shape[0], 2), np.int64)
-    half = (SEARCH_SIZE - 1) / 2
-    for plane in range(rows.shape[0]):
-        uz, uy, ux = rows[plane]
-        vz, vy, vx = columns[plane]
-        in_a, in_b = 0, 0
+def _areas(codes, center, pitch, planes):  # type: ignore[no-untyped-def]
+    """Count the samples of A and B on planes that each hold a world axis.
+
+    The planes that hold one axis sample the same places along it. Summing A and B over these
+    places first, for whole rows of voxels at a time (SIMD), leaves one lookup for each of a
+    plane's 64 places across.
+
+    Args:
+        codes: uint8 ``(z, y, x)``.
+        center: float64 ``(3,)``, voxels.
+        pitch: float64 ``(3,)``, voxels from sample to sample along each axis.
+        planes: int64 ``(planes,)``, the axis each plane holds; float64 ``(planes, 3)``, voxels
+            from sample to sample in the direction across.
+
+    Returns:
+        int64 ``(planes, 2)``.
+    """
+    held, across = planes
+    areas = np.zeros((held.shape[0], 2), np.int64)
+    at = np.arange(SEARCH_SIZE) - (SEARCH_SIZE - 1) / 2
+    # No sample is further from the centre than this, along any axis.
+    reach = np.abs(at[0]) * pitch
+    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
+    for axis in range(3):
+        low[axis] = min(max(np.floor(center[axis] - reach[axis]), 0), codes.shape[axis])
+        high[axis] = min(
+            max(np.floor(center[axis] + reach[axis]) + 1, low[axis]), codes.shape[axis]
+        )
+    near = codes[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    for axis in range(3):
+        times = np.zeros(near.shape[axis], np.uint8)
         for i in range(SEARCH_SIZE):
-            z0 = center[0] + (i - half) * uz
-            y0 = center[1] + (i - half) * uy
-            x0 = center[2] + (i - half) * ux
-            for j in range(SEARCH_SIZE):
-                z, y, x = z0 + (j - half) * vz, y0 + (j - half) * vy, x0 + (j - half) * vx
-                if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
-                    code = codes[int(z), int(y), int(x)]
-                    in_a += code == SIDE_A
-                    in_b += code == SIDE_B
-        areas[plane, 0], areas[plane, 1] = in_a, in_b
+            voxel = int(np.floor(center[axis] + at[i] * pitch[axis])) - low[axis]
+            if 0 <= voxel < times.shape[0]:
+                times[voxel] += 1
+        sums = _summed(near, axis, times)
+        for plane in range(held.shape[0]):
+            if held[plane] == axis:
+                areas[plane] = _looked_up(sums, axis, center - low, at, across[plane])
     return areas
