@@ -1,12 +1,12 @@
-"""The peer of our z-buffer: the seven channels of two meshes with VTK, offscreen.
+"""Peers in VTK: flying edges, and the seven channels of two meshes drawn offscreen.
 
-For each view: depth, world normals as colours and the owner from one render of both meshes, masks
-from one render of each. Meshes are uploaded once, outside the timing.
+For each view, in place of our z-buffer: depth, world normals as colours and the owner from one
+render of both meshes, masks from one render of each. Meshes are uploaded once, outside the timing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import vtk
@@ -15,6 +15,24 @@ from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to
 from segmend.core.sample import GEOMETRY_SHAPE, IMAGE_SIZE
 from segmend.render.camera import CAMERAS
 from segmend.segments.mesh import Mesh
+
+
+def flying_edges(mask: np.ndarray, voxel_size: Sequence[float]) -> Callable[[], object]:
+    """A job: the surface of a mask with normals, in one thread. The mask is uploaded once."""
+    vtk.vtkSMPTools.Initialize(1)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*mask.shape[::-1])
+    image.SetSpacing(*voxel_size[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
+
+    def job() -> object:
+        edges = vtk.vtkFlyingEdges3D()
+        edges.SetInputData(image)
+        edges.SetValue(0, 0.5)
+        edges.Update()
+        return edges.GetOutput()
+
+    return job
 
 
 class VtkViews:
@@ -32,9 +50,9 @@ class VtkViews:
         self.window.SetSize(IMAGE_SIZE, IMAGE_SIZE)
         self.window.AddRenderer(self.renderer)
 
-    def render(self) -> np.ndarray:
-        """The geometry array, float16 ``(3, 7, 224, 224)``."""
-        out = np.zeros(GEOMETRY_SHAPE, np.float16)
+    def render(self, dtype: type = np.float16) -> np.ndarray:
+        """The geometry array ``(3, 7, 224, 224)``."""
+        out = np.zeros(GEOMETRY_SHAPE, dtype)
         for view, camera in enumerate(CAMERAS.values()):
             self._look(camera)
             depth, colour = self._grab()

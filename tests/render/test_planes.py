@@ -15,7 +15,6 @@ from segmend.render.planes import (
     plane_areas,
     plane_axes,
     search_normals,
-    voxel_steps,
 )
 
 PIXEL = 5.0
@@ -80,10 +79,7 @@ def test_the_best_plane_is_the_best_of_a_slow_search(seed, size):
     center = np.random.default_rng(seed).uniform(0.4, 0.6, 3) * codes.shape
     planes = [plane_axes(n) for n in search_normals()]
     slow = [slow_areas(codes, center, size, axes) for axes in planes]
-    pitch = INNER * 224 * PIXEL / SEARCH_SIZE
-    rows = np.array([voxel_steps(p.row, size) * pitch for p in planes])
-    columns = np.array([voxel_steps(p.column, size) * pitch for p in planes])
-    fast = plane_areas(codes, center, rows, columns)
+    fast = plane_areas(codes, center, size, PIXEL)
     # A sample within a rounding error of a voxel's face may fall to either side.
     assert np.abs(fast - slow).max() <= 2
     scores = [math.log(max(a, 1)) + math.log(max(b, 1)) for a, b in slow]

@@ -10,7 +10,7 @@ from segmend.core.grid import VoxelGrid
 from segmend.core.sample import PLANES
 from segmend.render.labels import SideBlock
 from segmend.render.planes import CARDINAL, plane_axes, search_normals
-from segmend.render.slices import EmSite, cut_plane, em_slices
+from segmend.render.slices import EmSite, ImageBlock, cut_plane, em_slices
 from segmend.volumes.drivers.memory import from_array
 from segmend.volumes.volume import Block, Volume
 
@@ -51,8 +51,9 @@ def test_slices_equal_scipys_interpolation_and_the_voxels_that_hold_the_samples(
     image = rng.integers(0, 255, shape).astype(dtype)
     codes = rng.integers(0, 4, shape).astype(np.uint8)
     site = site_of(image, size, codes, offset=(100.0, -30.0, 7.0), center=(370.0, 215.0, 260.0))
+    block = Block(image, np.ones(shape, bool), site.image.grid)
     for axes in all_axes():
-        cut = cut_plane(site, axes, Block(image, np.ones(shape, bool), site.image.grid), (0, 0, 0))
+        cut = cut_plane(site, axes, ImageBlock.of(block, (0, 0, 0)))
         voxel = site.image.grid.continuous(plane_points(site, axes))
         inside = ((voxel >= 0) & (voxel < shape)).all(-1)
         at = np.moveaxis(voxel, -1, 0) - 0.5
@@ -151,7 +152,8 @@ def test_absent_voxels_are_black_and_do_not_darken_their_neighbours():
     volume = Volume(Holed(ramp, grid))
     codes = np.zeros(grid.shape, np.uint8)
     site = EmSite(volume, SideBlock(codes, grid.voxels, grid), grid.box.center, PIXEL)
-    cut = cut_plane(site, CARDINAL["xy"], volume.read_voxels(grid.voxels), (0, 0, 0))
+    block = ImageBlock.of(volume.read_voxels(grid.voxels), (0, 0, 0))
+    cut = cut_plane(site, CARDINAL["xy"], block)
     x, y = (plane_points(site, CARDINAL["xy"])[1][..., i] for i in (2, 1))
     hole = (x >= 200) & (x < 300) & (y >= 200) & (y < 400)
     assert np.array_equal(~cut.covered, hole)
@@ -177,3 +179,42 @@ def test_impossible_sites_are_refused():
     small = site.sides.crop(VoxelBox((20, 20, 20), (30, 30, 30)))
     with pytest.raises(BadInputError, match="slices need"):
         em_slices(EmSite(site.image, small, site.center_nm, PIXEL))
+
+
+def test_sides_cut_from_a_larger_block_give_the_same_slices():
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 255, (60, 60, 60)).astype(np.uint8)
+    codes = rng.integers(0, 3, image.shape).astype(np.uint8)
+    site = site_of(image, (10.0, 10.0, 10.0), codes)
+    padded = np.pad(codes, ((0, 0), (0, 0), (0, 5)))[:, :, :60]
+    view = SideBlock(padded, site.sides.voxels, site.sides.grid)
+    assert not padded.flags.c_contiguous
+    whole = em_slices(site).images
+    part = em_slices(EmSite(site.image, view, site.center_nm, PIXEL)).images
+    assert all(np.array_equal(whole[plane], part[plane]) for plane in PLANES)
+
+
+@pytest.mark.parametrize("offset", [-290.0, -200.0, 170.0, 290.0])
+def test_slices_that_leave_the_volume_equal_scipys_interpolation(offset):
+    """Rows that begin or end outside, beside the outermost voxel centres, or miss the volume."""
+    rng = np.random.default_rng(6)
+    image = rng.integers(0, 255, (60, 60, 60)).astype(np.uint8)
+    codes = rng.integers(0, 4, image.shape).astype(np.uint8)
+    site = site_of(
+        image, (10.0, 10.0, 10.0), codes, center=(300.0 + offset / 3, 300.0, 300 + offset)
+    )
+    block = ImageBlock.of(site.image.read_voxels(site.image.grid.voxels), (0, 0, 0))
+    for axes in all_axes():
+        cut = cut_plane(site, axes, block)
+        voxel = site.image.grid.continuous(plane_points(site, axes))
+        inside = ((voxel >= 0) & (voxel < 60)).all(-1)
+        em = map_coordinates(
+            image.astype(np.float64), np.moveaxis(voxel, -1, 0) - 0.5, order=1, mode="nearest"
+        )
+        count = inside.sum(0)
+        expected = np.where(inside, em, 0).sum(0) / np.maximum(count, 1)
+        assert np.array_equal(cut.covered, count > 0)
+        assert cut.em == pytest.approx(expected, abs=1e-3)
+        held = codes[tuple(np.moveaxis(np.where(inside[..., None], voxel, 0).astype(int), -1, 0))]
+        for bit, side in enumerate((1, 2)):
+            assert np.array_equal(cut.sides >> bit & 1, ((held == side) & inside).any(0))

@@ -157,3 +157,46 @@ def test_bad_masks_and_meshes_are_refused():
         Mesh(points * np.float32(np.nan), np.array([[0, 1, 2]], np.uint32), points)
     with pytest.raises(BadInputError, match="float32"):
         Mesh(points.astype(np.float64), np.array([[0, 1, 2]], np.uint32), points)
+    for origin in ((0.0, float("nan"), 0.0), (0.0, 0.0)):
+        with pytest.raises(BadInputError, match="three finite"):
+            Mesh(points, np.array([[0, 1, 2]], np.uint32), points, origin)
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 1, 1), (1, -1, 1), (1, 1, float("nan")), (1, 1, float("inf"))]
+)
+def test_a_mesh_needs_voxels_of_a_size(size):
+    mask = np.ones((4, 4, 4), bool)
+    with pytest.raises(BadInputError):
+        mesh_from_mask(mask, grid_of(mask, size))
+
+
+def test_normals_do_not_depend_on_where_the_segment_lies_in_its_array():
+    """Windows of 6 voxels cross words of 32: every phase must give the same numbers."""
+    mask = ball(9, (12, 12, 12), (24, 24, 24))
+    expected = mesh_from_mask(mask, grid_of(mask))
+    for shift in range(1, 34):
+        moved = np.pad(mask, ((0, 0), (0, 0), (shift, 40 - shift)))
+        mesh = mesh_from_mask(moved, grid_of(moved))
+        assert np.array_equal(mesh.normals, expected.normals)
+        assert np.array_equal(mesh.faces, expected.faces)
+        assert np.array_equal(mesh.vertices - np.float32([0, 0, shift]), expected.vertices)
+
+
+def test_normals_are_the_gradient_of_the_smoothed_mask():
+    """Against a sum over the window of every vertex, with the published weights."""
+    rng = np.random.default_rng(4)
+    mask = rng.random((9, 10, 70)) < 0.4
+    size = np.array([3.0, 1, 2])
+    mesh = mesh_from_mask(mask, grid_of(mask, size))
+    across = np.array([0.309, 0.773, 1, 1, 0.773, 0.309])
+    along = np.array([-1, -0.562, -0.266, 0.266, 0.562, 1])
+    padded = np.pad(mask, 2, mode="edge").astype(float)
+    cells = np.floor(mesh.vertices / size - 0.5).astype(int)
+    for cell, normal in zip(cells[::7], mesh.normals[::7], strict=True):
+        window = padded[tuple(slice(c, c + 6) for c in cell)]
+        weights = [(along, across, across), (across, along, across), (across, across, along)]
+        gradient = np.array([np.einsum("ijk,i,j,k", window, *w) for w in weights])
+        outward = -gradient / size
+        if np.linalg.norm(outward) > 1e-3:
+            assert normal == pytest.approx(outward / np.linalg.norm(outward), abs=1e-5)

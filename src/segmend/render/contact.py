@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from segmend.core.box import Box, Point, VoxelBox
 from segmend.core.errors import GridMismatchError, RenderError
 from segmend.core.grid import VoxelGrid
+from segmend.render.distance import distances
 
 CENTRAL = 0.3
 """Share of the cube's width in which the contact point is looked for (reference 1.8)."""
@@ -103,8 +104,6 @@ def _nearest_to_both(
     The sum at any one voxel bounds the smallest sum, and voxels of A and B beyond that bound cannot
     matter: only the central part and a margin of the bound's width are transformed.
     """
-    from scipy.ndimage import distance_transform_edt
-
     middle = np.array([(a + b) // 2 for a, b in zip(central.start, central.stop, strict=True)])
     bound = 0.0
     for name, mask in (("A", mask_a), ("B", mask_b)):
@@ -116,10 +115,9 @@ def _nearest_to_both(
     start = np.maximum(np.array(central.start) - margin, 0)
     stop = np.minimum(np.array(central.stop) + margin, mask_a.shape)
     near = VoxelBox(tuple(start), tuple(stop))
-    inner = central.shift(tuple(-start)).slices
+    inner = central.shift(tuple(-start))
     total = sum(
-        distance_transform_edt(~mask[near.slices], sampling=size)[inner]
-        for mask in (mask_a, mask_b)
+        distances(mask[near.slices], inner.start, inner.stop, size) for mask in (mask_a, mask_b)
     )
     return _first_best(np.asarray(total), central, center, size)
 
@@ -169,7 +167,7 @@ def _touching(mask_a, mask_b, bounds, center, size):  # type: ignore[no-untyped-
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _beside(mask, z, y, x, size, shortest):  # type: ignore[no-untyped-def]
     """Whether a neighbour across one of the shortest voxel edges belongs to a mask."""
     nz, ny, nx = mask.shape

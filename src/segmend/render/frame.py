@@ -67,13 +67,15 @@ def draw(meshes: Sequence[Mesh], *, center_nm: Point, half_extent_nm: float) -> 
         half_extent_nm: Half-width of the images, nm.
 
     Raises:
-        BadInputError: for another number of meshes, a half-extent that is not positive, or a mesh
-            that reaches more than 300 image widths away.
+        BadInputError: for another number of meshes, a half-extent that is not positive, a centre
+            that is not finite, or a mesh that reaches more than 300 image widths away.
     """
     if not 1 <= len(meshes) <= 2:
         raise BadInputError(f"one or two meshes can be drawn, got {len(meshes)}")
     if not (np.isfinite(half_extent_nm) and half_extent_nm > 0):
         raise BadInputError(f"a view's half-extent must be positive, got {half_extent_nm} nm")
+    if len(center_nm) != 3 or not np.isfinite(center_nm).all():
+        raise BadInputError(f"a view's centre must be three finite coordinates, got {center_nm}")
     drawn = [_rasterised(mesh, center_nm, half_extent_nm) for mesh in meshes]
     first, second = drawn[0], drawn[1] if len(drawn) == 2 else _nothing()
     depth, owner = np.empty(_SHAPE, np.float32), np.empty(_SHAPE, np.int8)

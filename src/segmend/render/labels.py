@@ -42,8 +42,8 @@ class SideBlock:
 
     def larger_side(self) -> int:
         """The side with more voxels here; A where they are even."""
-        counts = np.bincount(self.codes.ravel(), minlength=NO_SIDE + 1)
-        return SIDE_A if counts[SIDE_A] >= counts[SIDE_B] else SIDE_B
+        in_a, in_b = _side_sizes(self.codes)
+        return SIDE_A if in_a >= in_b else SIDE_B
 
     def with_rest(self, side: int) -> SideBlock:
         """The same block with the voxels of the segment on neither side given to ``side``."""
@@ -51,8 +51,8 @@ class SideBlock:
         return SideBlock(codes, self.voxels, self.grid)
 
     def around(self, *sides: int) -> SideBlock:
-        """The part that holds some sides, with one voxel around it where the block goes on."""
-        found = _extent(self.codes, np.array([code in sides for code in range(4)]))
+        """The part that holds one or two sides, with one voxel around where the block goes on."""
+        found = _extent(self.codes, np.uint8(sides[0]), np.uint8(sides[-1]))
         if found[1] == 0:
             return self.crop(VoxelBox(self.voxels.start, self.voxels.start))
         held = VoxelBox((found[0], found[2], found[4]), (found[1], found[3], found[5]))
@@ -154,22 +154,41 @@ def _code_sides(inside, neurons, first, second, out):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _extent(codes, wanted):  # type: ignore[no-untyped-def]
-    """Start and stop of the wanted codes on each axis; all 0 if they do not occur."""
+def _side_sizes(codes):  # type: ignore[no-untyped-def]
+    """Voxels of A and of B."""
+    in_a, in_b = 0, 0
+    for z in range(codes.shape[0]):
+        for y in range(codes.shape[1]):
+            row = codes[z, y]
+            for x in range(row.shape[0]):
+                in_a += row[x] == SIDE_A
+                in_b += row[x] == SIDE_B
+    return in_a, in_b
+
+
+@njit(cache=True, nogil=True)
+def _extent(codes, first, second):  # type: ignore[no-untyped-def]
+    """Start and stop of two codes on each axis; all 0 if neither occurs."""
     nz, ny, nx = codes.shape
-    low_z, high_z, low_y, high_y, low_x, high_x = nz, 0, ny, 0, nx, 0
+    in_z, in_y = np.zeros(nz, np.bool_), np.zeros(ny, np.bool_)
+    columns = np.zeros(nx, np.bool_)
     for z in range(nz):
         for y in range(ny):
             row = codes[z, y]
-            first, last = nx, 0
+            held = False
             for x in range(nx):
-                if wanted[row[x]]:
-                    first = min(first, x)
-                    last = x + 1
-            if last:
-                low_z, high_z = min(low_z, z), z + 1
-                low_y, high_y = min(low_y, y), max(high_y, y + 1)
-                low_x, high_x = min(low_x, first), max(high_x, last)
-    if high_z == 0:
-        return 0, 0, 0, 0, 0, 0
-    return low_z, high_z, low_y, high_y, low_x, high_x
+                hit = (row[x] == first) | (row[x] == second)
+                columns[x] |= hit
+                held |= hit
+            in_z[z] |= held
+            in_y[y] |= held
+    return _ends(in_z) + _ends(in_y) + _ends(columns)
+
+
+@njit(cache=True, nogil=True)
+def _ends(flags):  # type: ignore[no-untyped-def]
+    """First true and one past the last; 0 and 0 if there is none."""
+    found = np.flatnonzero(flags)
+    if found.size == 0:
+        return 0, 0
+    return found[0], found[-1] + 1

@@ -22,6 +22,9 @@ INNER = 0.75
 SEARCH_SIZE = 64
 """Samples along each side of that inner square."""
 
+_LANES = 64
+"""Voxels in one SIMD register of the widest kind."""
+
 Vector = NDArray[np.float64]
 
 
@@ -116,7 +119,8 @@ def best_plane(
     planes the first of `search_normals` wins.
 
     Args:
-        codes: uint8 ``(z, y, x)``, see `SideBlock`. Outside it there is neither A nor B.
+        codes: uint8 ``(z, y, x)``, C-contiguous, see `SideBlock`. Outside it there is neither A
+            nor B.
         center: The point in continuous voxels of the array, float64 ``(z, y, x)``.
         voxel_size: nm, float64 ``(z, y, x)``.
         pixel_size_nm: nm per pixel of the slices.
@@ -133,7 +137,7 @@ def plane_areas(
     """Samples of A and of B on every candidate plane: int64 ``(51, 2)``; see `best_plane`."""
     _, held, across = _candidates()
     pitch = INNER * IMAGE_SIZE * pixel_size_nm / SEARCH_SIZE
-    return _areas(codes, center, pitch / voxel_size, (held, across / voxel_size * pitch))
+    return _areas(codes, center, 1 / voxel_size * pitch, (held, across / voxel_size * pitch))
 
 
 def voxel_steps(direction: tuple[float, float, float], voxel_size: Vector) -> Vector:
@@ -146,11 +150,11 @@ def _areas(codes, center, pitch, planes):  # type: ignore[no-untyped-def]
     """Count the samples of A and B on planes that each hold a world axis.
 
     The planes that hold one axis sample the same places along it. Summing A and B over these
-    places first, for whole rows of voxels at a time (SIMD), leaves one lookup for each of a
-    plane's 64 places across.
+    places first, SIMD along rows of voxels, leaves one lookup for each of a plane's 64 places
+    across.
 
     Args:
-        codes: uint8 ``(z, y, x)``.
+        codes: uint8 ``(z, y, x)``, C-contiguous.
         center: float64 ``(3,)``, voxels.
         pitch: float64 ``(3,)``, voxels from sample to sample along each axis.
         planes: int64 ``(planes,)``, the axis each plane holds; float64 ``(planes, 3)``, voxels
@@ -162,23 +166,90 @@ def _areas(codes, center, pitch, planes):  # type: ignore[no-untyped-def]
     held, across = planes
     areas = np.zeros((held.shape[0], 2), np.int64)
     at = np.arange(SEARCH_SIZE) - (SEARCH_SIZE - 1) / 2
-    # No sample is further from the centre than this, along any axis.
-    reach = np.abs(at[0]) * pitch
-    low, high = np.empty(3, np.int64), np.empty(3, np.int64)
-    for axis in range(3):
-        low[axis] = min(max(np.floor(center[axis] - reach[axis]), 0), codes.shape[axis])
-        high[axis] = min(
-            max(np.floor(center[axis] + reach[axis]) + 1, low[axis]), codes.shape[axis]
-        )
-    near = codes[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    for axis in range(3):
-        times = np.zeros(near.shape[axis], np.uint8)
+    low, count, times = _sampled(codes.shape, center, at, pitch)
+    sums = _sums(codes, low, count, times)
+    flat, row, layer = codes.reshape(-1), codes.shape[2], codes.shape[1] * codes.shape[2]
+    others = ((1, 2), (0, 2), (0, 1))
+    for plane in range(held.shape[0]):
+        axis = held[plane]
+        u, v = others[axis]
         for i in range(SEARCH_SIZE):
-            voxel = int(np.floor(center[axis] + at[i] * pitch[axis])) - low[axis]
-            if 0 <= voxel < times.shape[0]:
-                times[voxel] += 1
-        sums = _summed(near, axis, times)
-        for plane in range(held.shape[0]):
-            if held[plane] == axis:
-                areas[plane] = _looked_up(sums, axis, center - low, at, across[plane])
+            p = int(np.floor(center[u] + at[i] * across[plane, u]))
+            q = int(np.floor(center[v] + at[i] * across[plane, v]))
+            if not (0 <= p < codes.shape[u] and 0 <= q < codes.shape[v]):
+                continue
+            if axis == 2:
+                first = np.uint64(p * layer + q * row + low[2])
+                in_a, in_b = _row_sums(flat, first, times[2], count[2])
+            else:
+                place = (p - low[u]) * count[v] + q - low[v]
+                in_a, in_b = np.int64(sums[axis, 0, place]), np.int64(sums[axis, 1, place])
+            areas[plane, 0] += in_a
+            areas[plane, 1] += in_b
     return areas
+
+
+@njit(cache=True, nogil=True)
+def _sampled(shape, center, at, pitch):  # type: ignore[no-untyped-def]
+    """Along each axis: first voxel and number of voxels to sum, and how often each is sampled."""
+    low, count = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for axis in range(3):
+        # A direction across is a unit vector: it goes no further than the axis itself.
+        reach = at[-1] * pitch[axis]
+        low[axis] = min(max(int(np.floor(center[axis] - reach)), 0), shape[axis])
+        stop = min(max(int(np.floor(center[axis] + reach)) + 1, low[axis]), shape[axis])
+        count[axis] = stop - low[axis]
+    # Whole SIMD registers along rows, where the array is wide enough: more voxels, fewer steps.
+    count[2] = min((count[2] + _LANES - 1) // _LANES * _LANES, shape[2])
+    low[2] = min(low[2], shape[2] - count[2])
+    times = np.zeros((3, count.max()), np.uint8)
+    for axis in range(3):
+        for i in range(at.shape[0]):
+            voxel = int(np.floor(center[axis] + at[i] * pitch[axis])) - low[axis]
+            if 0 <= voxel < count[axis]:
+                times[axis, voxel] += 1
+    return low, count, times
+
+
+@njit(cache=True, nogil=True)
+def _sums(codes, low, count, times):  # type: ignore[no-untyped-def]
+    """Samples of A and B along z for each (y, x), and along y for each (z, x).
+
+    Returns:
+        uint8 ``(axis, side, place)``, rows of places one after another.
+    """
+    nz, ny, nx = count[0], count[1], count[2]
+    sums = np.zeros((2, 2, max(nz, ny) * nx), np.uint8)
+    over_z_a, over_z_b, over_y_a, over_y_b = sums[0, 0], sums[0, 1], sums[1, 0], sums[1, 1]
+    flat = codes.reshape(-1)
+    for z in range(nz):
+        for y in range(ny):
+            first = ((low[0] + z) * codes.shape[1] + low[1] + y) * codes.shape[2] + low[2]
+            if times[0, z]:
+                _add_row(flat, first, times[0, z], (over_z_a, over_z_b), y * nx, nx)
+            if times[1, y]:
+                _add_row(flat, first, times[1, y], (over_y_a, over_y_b), z * nx, nx)
+    return sums
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_row(flat, first, times, sums, place, count):  # type: ignore[no-untyped-def]
+    sums_a, sums_b = sums
+    # Unsigned indices spare the test for Python's negative ones.
+    source, target = np.uint64(first), np.uint64(place)
+    for x in range(count):
+        code = flat[source + np.uint64(x)]
+        to = target + np.uint64(x)
+        sums_a[to] += times if code == SIDE_A else np.uint8(0)
+        sums_b[to] += times if code == SIDE_B else np.uint8(0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _row_sums(flat, first, times, count):  # type: ignore[no-untyped-def]
+    both = np.int32(0)
+    for x in range(count):
+        code = flat[first + np.uint64(x)]
+        # At most 64 of each: two sums in one number.
+        one = np.int32(1) if code == SIDE_A else np.int32(256) if code == SIDE_B else np.int32(0)
+        both = np.int32(both + np.int32(one * times[x]))
+    return np.int64(both & 255), np.int64(both >> 8)

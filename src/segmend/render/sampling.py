@@ -63,7 +63,7 @@ def sample_sides(codes, plane, out):  # type: ignore[no-untyped-def]
     """Nearest voxels over the slab.
 
     Args:
-        codes: uint8 ``(z, y, x)``, see `SideBlock`; outside it there is neither side.
+        codes: uint8 ``(z, y, x)``, C-contiguous, see `SideBlock`; outside it there is neither side.
         plane: As in `sample_em`, in voxels of ``codes``.
         out: uint8 ``(224, 224)``, overwritten: bit 0 where a sample is A, bit 1 where one is B.
     """

@@ -100,14 +100,14 @@ def render_candidate(candidate: Candidate, layers: Layers, style: ViewStyle) -> 
     _check(candidate, layers)
     sides = _read(candidate, layers, _voxels(candidate, layers.automatic.grid, style))
     cube = _inside(sides.voxels, layers.automatic.grid.to_voxels(candidate.view_cube).grow(MARGIN))
-    larger = sides.crop(cube).larger_side()
-    sides = sides.with_rest(larger)
+    rest_to = sides.crop(cube).larger_side() if candidate.sides else None
+    sides = _whole(sides, rest_to)
     view = sides.crop(cube)
     frame, masks = _frames(candidate, view)
     center = _em_center(candidate, view)
     window = window_voxels(layers.image.grid, center, style.em_pixel_size_nm)
     if window is not None and not sides.voxels.contains(window):
-        sides = _read(candidate, layers, window).with_rest(larger)
+        sides = _whole(_read(candidate, layers, window), rest_to)
     em = em_slices(EmSite(layers.image, sides, center, style.em_pixel_size_nm))
     geometry = encode_geometry(frame, style.encoding)
     return Views(geometry, em.images, masks, _facts(candidate, style, frame, em, center))
@@ -163,6 +163,11 @@ def _read(candidate: Candidate, layers: Layers, voxels: VoxelBox) -> SideBlock:
             layers.automatic, candidate.segments[0], layers.neurons, (first, second), voxels
         )
     return read_pair(layers.automatic, candidate.segments, voxels)
+
+
+def _whole(sides: SideBlock, rest_to: int | None) -> SideBlock:
+    """The block with nothing of the segment on neither side of a split."""
+    return sides if rest_to is None else sides.with_rest(rest_to)
 
 
 def _frames(candidate: Candidate, view: SideBlock) -> tuple[Frame, dict[str, NDArray[np.uint8]]]:

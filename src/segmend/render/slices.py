@@ -29,7 +29,8 @@ class EmSite:
 
     Attributes:
         image: The EM volume.
-        sides: Which voxels are A and B, on the image's grid; must hold `window_voxels`.
+        sides: Which voxels are A and B, on the image's grid; must hold `window_voxels`. Its codes
+            are copied if they are not C-contiguous.
         center_nm: Where all four planes pass, ``(z, y, x)`` nm.
         pixel_size_nm: nm per pixel.
     """
@@ -38,6 +39,12 @@ class EmSite:
     sides: SideBlock
     center_nm: Point
     pixel_size_nm: float
+
+    def __post_init__(self) -> None:
+        if not self.sides.codes.flags.c_contiguous:
+            codes = np.ascontiguousarray(self.sides.codes)
+            sides = SideBlock(codes, self.sides.voxels, self.sides.grid)
+            object.__setattr__(self, "sides", sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,26 @@ class EmViews:
     best: PlaneAxes
     empty_masks: tuple[str, ...]
     flat: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBlock:
+    """A part of the image in memory.
+
+    Attributes:
+        block: EM and its coverage, C-contiguous.
+        start: Its first voxel in the image's grid, ``(z, y, x)``.
+        complete: Whether every voxel is stored.
+    """
+
+    block: Block
+    start: Triple
+    complete: bool
+
+    @classmethod
+    def of(cls, block: Block, start: Triple) -> ImageBlock:
+        """Look once whether a block is complete, for all planes cut from it."""
+        return cls(block, start, bool(block.coverage.all()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +132,8 @@ def em_slices(site: EmSite) -> EmViews:
     best = best_plane(site.sides.codes, local, size, site.pixel_size_nm)
     planes = {**CARDINAL, "best": best}
     block_voxels = _planes_voxels(site, center, list(planes.values()))
-    block = site.image.read_voxels(block_voxels)
-    cuts = {name: cut_plane(site, axes, block, block_voxels.start) for name, axes in planes.items()}
+    block = ImageBlock.of(site.image.read_voxels(block_voxels), block_voxels.start)
+    cuts = {name: cut_plane(site, axes, block) for name, axes in planes.items()}
     if not all(cut.covered.any() for cut in cuts.values()):
         raise RenderError(
             "em_not_in_volume",
@@ -124,8 +151,8 @@ def em_slices(site: EmSite) -> EmViews:
     )
 
 
-def cut_plane(site: EmSite, axes: PlaneAxes, block: Block, start: Triple) -> Cut:
-    """Sample one plane from a block of the image that starts at a voxel of its grid."""
+def cut_plane(site: EmSite, axes: PlaneAxes, image: ImageBlock) -> Cut:
+    """Sample one plane from a block that holds the neighbours of all its samples."""
     size = np.array(site.image.grid.voxel_size)
     steps = np.array([voxel_steps(d, size) for d in (axes.row, axes.column, axes.normal)])
     steps *= np.array([site.pixel_size_nm, site.pixel_size_nm, size.min()])[:, None]
@@ -133,8 +160,8 @@ def cut_plane(site: EmSite, axes: PlaneAxes, block: Block, start: Triple) -> Cut
     cut = Cut(np.empty(shape, np.float32), np.empty(shape, np.bool_), np.empty(shape, np.uint8))
     center = site.image.grid.continuous(np.array(site.center_nm))
     sample_em(
-        (block.data, block.coverage, bool(block.coverage.all())),
-        (start, site.image.grid.shape),
+        (image.block.data, image.block.coverage, image.complete),
+        (image.start, site.image.grid.shape),
         (center, steps),
         (cut.em, cut.covered),
     )

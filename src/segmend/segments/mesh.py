@@ -48,6 +48,11 @@ class Mesh:
                 "a mesh needs one normal for every vertex",
                 found=f"{len(self.vertices)} vertices, {len(self.normals)} normals",
             )
+        if len(self.origin_nm) != 3 or not np.isfinite(self.origin_nm).all():
+            raise BadInputError(
+                "a mesh is placed by three finite coordinates (z, y, x)",
+                found=f"origin_nm {self.origin_nm}",
+            )
         if self.faces.size and int(self.faces.max()) >= len(self.vertices):
             raise BadInputError(
                 f"a face names vertex {int(self.faces.max())}",
