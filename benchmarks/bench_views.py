@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from scipy.ndimage import map_coordinates
+from table import Line, show, timed
 from view_rows import fly_rows, mouse_rows
 
 from segmend.core.grid import VoxelGrid
@@ -45,7 +42,6 @@ from segmend.volumes.drivers.memory import from_array
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Job = Callable[[], object]
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -54,26 +50,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of real volumes")
     parser.add_argument("--repeat", type=int, default=15)
     asked = parser.parse_args()
-    labels, grid = mouse_labels(asked.data)
-    rows = [
-        *mesh_rows(labels, grid, asked.repeat),
-        *geometry_rows(labels, grid, asked.repeat),
-        *slice_rows(labels, grid, asked.repeat),
-        *sample_rows(asked.data, asked.repeat),
-    ]
-    if asked.json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(
-        f"{'job':62} {'ours ms':>8} {'peer':>22} {'peer ms':>8} {'ratio':>7} {'goal':>8}  peak MB"
-    )
-    for row in rows:
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}x"
-        peer = "" if row["peer_ms"] is None else f"{row['peer_ms']:.2f}"
-        print(
-            f"{row['job']:62} {row['ours_ms']:8.2f} {row['peer'] or '':>22} {peer:>8} {ratio:>7} "
-            f"{row['goal']:>8} {row['peak_mb']:8.0f}"
-        )
+    show(every_job(asked.data, asked.repeat), as_json=asked.json)
+
+
+def every_job(data: Path, repeat: int) -> Iterator[Line]:
+    labels, grid = mouse_labels(data)
+    yield from mesh_rows(labels, grid, repeat)
+    yield from geometry_rows(labels, grid, repeat)
+    yield from slice_rows(labels, grid, repeat)
+    yield from sample_rows(data, repeat)
 
 
 def mouse_labels(data: Path) -> tuple[np.ndarray, VoxelGrid]:
@@ -83,41 +68,14 @@ def mouse_labels(data: Path) -> tuple[np.ndarray, VoxelGrid]:
     return labels, VoxelGrid(size, (0, 0, 0), labels.shape)
 
 
-def timed(
-    job: str, ours: Job, peers: dict[str, Job], *, goal: str, repeat: int
-) -> list[dict[str, Any]]:
-    """One row per peer; without peers one row of our own time."""
-    mine: list[float] = []
-    theirs: dict[str, list[float]] = {name: [] for name in peers}
-    for turn in range(repeat + 1):
-        took = seconds(ours)
-        others = {name: seconds(peer) for name, peer in peers.items()}
-        # The first turn compiles and fills caches.
-        if turn:
-            mine.append(took)
-            for name, took in others.items():
-                theirs[name].append(took)
-    ours_ms = 1e3 * statistics.median(mine)
-    rows = [(name, 1e3 * statistics.median(times)) for name, times in theirs.items()]
-    return [row_of(job, ours_ms, name, ms, goal) for name, ms in rows or [(None, None)]]
-
-
-def row_of(job: str, ours_ms: float, peer: str | None, peer_ms: float | None, goal: str) -> Row:
-    return {
-        "job": job,
-        "ours_ms": ours_ms,
-        "peer": peer,
-        "peer_ms": peer_ms,
-        "ratio": peer_ms / ours_ms if peer_ms else None,
-        "goal": goal,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
-def seconds(job: Job) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
+def beside(
+    job: str, ours: Job, peers: dict[str, Job], *, goals: dict[str, float], repeat: int
+) -> list[Line]:
+    """One line per peer; goals by the peer's name."""
+    mine, *theirs = timed(repeat, ours, *peers.values())
+    return [
+        Line(job, mine, name, ms, goals.get(name)) for name, ms in zip(peers, theirs, strict=True)
+    ]
 
 
 def largest(labels: np.ndarray, rank: int) -> int:
@@ -125,7 +83,7 @@ def largest(labels: np.ndarray, rank: int) -> int:
     return int(ids[np.argsort(-counts)[rank]])
 
 
-def mesh_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]:
+def mesh_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Line]:
     import zmesh
 
     mask = labels == largest(labels, 0)
@@ -143,7 +101,8 @@ def mesh_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]:
     faces = len(mesh_from_mask(mask, grid).faces)
     name = f"mesh one label in 256^3, with normals ({faces // 1000}k triangles)"
     few = max(repeat // 3, 3)
-    return timed(name, lambda: mesh_from_mask(mask, grid), peers, goal="faster", repeat=few)
+    goals = {"VTK flying edges": 1.0}
+    return beside(name, lambda: mesh_from_mask(mask, grid), peers, goals=goals, repeat=few)
 
 
 def pair_of(labels: np.ndarray, grid: VoxelGrid, triangles: int) -> list[Mesh]:
@@ -158,7 +117,7 @@ def pair_of(labels: np.ndarray, grid: VoxelGrid, triangles: int) -> list[Mesh]:
     return meshes
 
 
-def geometry_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]:
+def geometry_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Line]:
     rows = []
     for triangles in (100_000, 500_000):
         meshes = pair_of(labels, grid, triangles)
@@ -183,26 +142,26 @@ def geometry_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]
             peers["trimesh + Embree"] = lambda scene=scene: embree(scene)  # type: ignore[misc]
         name = f"geometry (3,7,224,224) of a pair, {count // 1000}k triangles"
         few = max(repeat // 3, 3) if triangles > 100_000 else repeat
-        rows += timed(name, ours, peers, goal="8x VTK", repeat=few)
+        rows += beside(name, ours, peers, goals={"VTK offscreen": 8.0}, repeat=few)
         rows.append(thread_row(ours, repeat))
     return rows
 
 
-def thread_row(job: Job, repeat: int) -> Row:
+def thread_row(job: Job, repeat: int) -> Line:
     """The same job from one and from two threads, alternately: time of one drawing."""
     share: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(max(repeat // 3, 3)):
         for threads, times in share.items():
             with ThreadPoolExecutor(threads) as pool:
-                times.append(
-                    seconds(lambda pool=pool: list(pool.map(lambda _: job(), range(8)))) / 8
-                )  # type: ignore[misc]
-    one, two = (1e3 * statistics.median(share[n]) for n in (1, 2))
+                start = time.perf_counter()
+                list(pool.map(lambda _: job(), range(8)))
+                times.append(1e3 * (time.perf_counter() - start) / 8)
+    one, two = (statistics.median(share[n]) for n in (1, 2))
     cores = len(os.sched_getaffinity(0))
-    return row_of(f"  from two threads, {cores} core(s)", two, "ours, one thread", one, "1.8x")
+    return Line(f"  from two threads, {cores} core(s)", two, "ours, one thread", one, 1.8)
 
 
-def slice_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]:
+def slice_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Line]:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, labels.shape).astype(np.uint8)
     codes = (labels == largest(labels, 0)) + np.uint8(2) * (labels == largest(labels, 1))
@@ -235,33 +194,32 @@ def slice_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Row]:
         return int(np.argmax(sum(np.log(np.maximum(a, 1)) for a in areas)))
 
     return [
-        *timed(
+        *beside(
             "oblique plane and 2 masks, slab of 3",
             lambda: cut_plane(site, axes, block),
             {"scipy map_coordinates": scipy_plane},
-            goal="15x",
+            goals={"scipy map_coordinates": 15.0},
             repeat=repeat,
         ),
-        *timed(
+        *beside(
             "best plane of 51",
             lambda: best_plane(codes, center, size, 16.0),
             {"scipy vectorised": scipy_search},
-            goal="100x",
+            goals={"scipy vectorised": 100.0},
             repeat=repeat,
         ),
     ]
 
 
-def sample_rows(data: Path, repeat: int) -> list[Row]:
+def sample_rows(data: Path, repeat: int) -> list[Line]:
     """Whole rows of real pairs that touch, from volumes in memory, and their steps."""
     rows = []
     for name, times in (fly_rows(data, 2 * repeat), mouse_rows(data, repeat)):
-        whole = f"whole row, {name}: {1e3 / times['whole row']:.0f}/s"
-        rows.append(row_of(whole, times["whole row"], None, None, "25/s"))
-        rows += [row_of(f"  {k}", v, None, None, "") for k, v in times.items() if k != "whole row"]
+        rate = f"{1e3 / times['whole row']:.0f}/s; goal 25/s"
+        rows.append(Line(f"whole row, {name}", times["whole row"], note=rate))
+        rows += [Line(f"  {k}", v) for k, v in times.items() if k != "whole row"]
     return rows
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from segmend.core.errors import BadInputError, GridMismatchError, SegmentNotFoundError
 from segmend.core.grid import VoxelGrid
 from segmend.edits.operation import Identity, operation_hash
-from segmend.edits.overlap import OverlapRules, inner_radius, overlap_edits
+from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.overlap_table import overlap_of, overlap_table
 from segmend.segments.contacts import find_contacts
 
@@ -118,19 +118,6 @@ def test_a_shell_along_the_border_is_no_side_however_many_voxels_it_has():
     assert [op.after_ids for op in edits_of(automatic, neurons, grid, OverlapRules()).ops] == [
         (8, 9)
     ]
-
-
-@given(hnp.arrays(bool, (4, 5, 6)))
-@settings(max_examples=50, deadline=None)
-def test_the_inner_radius_is_the_largest_distance_to_a_voxel_outside(mask):
-    grid = VoxelGrid((30, 10, 5), (0, 0, 0), mask.shape)
-    padded = np.pad(mask, 1)
-    size = np.array(grid.voxel_size)
-    outside = np.argwhere(~padded) * size
-    distances = [
-        np.sqrt(((p * size - outside) ** 2).sum(axis=1)).min() for p in np.argwhere(padded)
-    ]
-    assert inner_radius(mask, grid) == pytest.approx(max(distances, default=0))
 
 
 small = hnp.array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=6)

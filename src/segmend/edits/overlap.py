@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
@@ -21,6 +19,7 @@ from segmend.edits.operation import EditOp, EditSet, Identity, edit_set, operati
 from segmend.edits.overlap_table import Overlap, overlap_of, overlap_table
 from segmend.segments.boxes import segment_boxes
 from segmend.segments.contacts import Contact, Contacts, find_contacts
+from segmend.segments.thickness import holds_ball
 
 SOURCE = "ground-truth overlap"
 
@@ -125,19 +124,6 @@ def overlap_edits(
     return edit_set([*merges, *splits])
 
 
-def inner_radius(mask: NDArray[np.bool_], grid: VoxelGrid) -> float:
-    """Radius of the largest ball inside a mask, nm: its largest distance to a voxel outside.
-
-    What lies beyond the array counts as outside.
-
-    Args:
-        mask: bool ``(z, y, x)``.
-        grid: Its grid.
-    """
-    distances = distance_transform_edt(np.pad(mask, 1), sampling=grid.voxel_size)
-    return float(distances.max())
-
-
 def side_contact(within: Ids, grid: VoxelGrid, *, sides: Iterable[int]) -> Contact | None:
     """The largest contact between the parts of one segment that belong to different neurons.
 
@@ -187,9 +173,10 @@ def _split(
     large = [neuron for neuron, _ in overlap.sides(rules.min_side_voxels)]
     if len(large) < 2:
         return f"split: second side below {rules.min_side_voxels} voxels"
-    sides = [n for n in large if inner_radius(within == n, grid) >= rules.min_side_radius_nm]
+    radius = rules.min_side_radius_nm
+    sides = [n for n in large if holds_ball(within, n, grid, radius_nm=radius)]
     if len(sides) < 2:
-        return f"split: second side nowhere {rules.min_side_radius_nm:g} nm from its border"
+        return f"split: second side nowhere {radius:g} nm from its border"
     contact = side_contact(within, grid, sides=sides)
     if contact is None:
         return "split: sides do not touch"
