@@ -44,6 +44,7 @@ def test_the_benchmark_is_intact_and_holds_what_was_planned(built, plan):
 
 def test_the_same_plan_gives_the_same_bytes_with_two_workers(built, plan_file, tmp_path):
     again = make_plan(load_settings(plan_file), plan_file.parent, workers=2)
+    (tmp_path / "again").mkdir()  # an empty folder may be there already
     rebuilt = build(again, tmp_path / "again", workers=2)
     assert files(rebuilt.folder) == files(built.folder)
 

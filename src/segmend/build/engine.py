@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
+
+from segmend.core.errors import WorkerLostError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,6 +34,7 @@ def run(
         Results in the order of the items, whatever the number of workers.
 
     Raises:
+        WorkerLostError: if a process dies, for want of memory or by a signal.
         Exception: the first that ``work`` raises; what has not started is cancelled.
     """
     if workers == 1 or len(items) == 1:
@@ -46,6 +50,12 @@ def run(
             for future in as_completed(futures):
                 found[futures[future]] = future.result()
                 done(found[futures[future]])
+        except BrokenProcessPool as error:
+            raise WorkerLostError(
+                "a worker process died",
+                found=f"{len(found)} of {len(items)} pieces of work were done",
+                fix="It may have run out of memory: use fewer --workers",
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -15,7 +15,8 @@
     ├── OutputError                a place that cannot be written          (also OSError)
     ├── RenderError                a site that cannot be drawn; `reason` is its ledger code
     ├── VerificationError          a benchmark that is not what it says
-    └── IncompleteBuildError       rows neither committed nor failed with a named reason
+    ├── IncompleteBuildError       rows neither committed nor failed with a named reason
+    └── WorkerLostError            a process that died at its work
 
 Every message says what was asked, what is true, and what to do next.
 """
@@ -139,6 +140,12 @@ class IncompleteBuildError(SegmendError):
     """Planned rows that are neither committed nor failed with a named reason."""
 
     exit_status = 7
+
+
+class WorkerLostError(SegmendError):
+    """A process that died at its work."""
+
+    exit_status = 8
 
 
 def require(module: str, *, extra: str) -> None:
