@@ -64,6 +64,11 @@ def test_synthetic_tissue_is_generated_once_and_carries_every_label_class(segmen
         assert ids.min() > 2**53
     assert tissue.classes.read(tissue.classes.box).data.max() < len(VOCABULARY)
     assert all(isinstance(e.point_nm, tuple) for e in tissue.edits)
+    neurons = set(np.unique(tissue.segments("neurons")).tolist())
+    assert tissue.skeletons
+    assert neurons & set(tissue.skeletons)
+    for skeleton in tissue.skeletons.values():
+        assert skeleton.nodes.shape == (len(skeleton.radius), 3)
     assert list(segmend_cache.glob("synthetic/*.h5"))
 
 
@@ -112,6 +117,7 @@ def test_a_record_of_ones_own_opens_beside_its_file(own):
     assert np.unique(ids).tolist() == [0, 5]  # background and invalid voxels are no ids
     assert dataset.edits == ()
     assert dataset.synapses == ()
+    assert dataset.skeletons == {}
 
 
 def test_an_image_that_is_not_uint8_is_refused(own):

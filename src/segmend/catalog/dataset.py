@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from segmend.store.atomic import sha256_file
 from segmend.synthetic.history import Synapse, TrueEdit
 from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.volume import Volume
+
+if TYPE_CHECKING:  # it comes with the generator and its kernels
+    from segmend.synthetic.tissue import Skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,15 @@ class Dataset:
         from segmend.synthetic.write import read_synapses
 
         return read_synapses(self.file)
+
+    @property
+    def skeletons(self) -> dict[int, Skeleton]:
+        """The skeletons by neuron id, where the data set has them; otherwise empty."""
+        if "skeletons" not in self.record.tables:
+            return {}
+        from segmend.synthetic.write import read_skeletons
+
+        return read_skeletons(self.file)
 
 
 def open(  # noqa: A001  `sg.open` is the name people expect

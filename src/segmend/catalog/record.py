@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             data set, never of the rows at hand.
         path: Default file, relative to the record; empty where the caller must name one.
         parameters: For the driver ``synthetic``: what is made unless the caller says otherwise.
-        tables: Further contents: ``edits``, ``synapses``.
+        tables: Further contents: ``edits``, ``synapses``, ``skeletons``.
         defects: Known defects, one sentence each.
         overlaps: Data sets that share tissue with this one.
     """
@@ -75,7 +75,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grid_origin_nm: tuple[float, float, float]
     path: str = ""
     parameters: dict[str, int] = {}
-    tables: tuple[Literal["edits", "synapses"], ...] = ()
+    tables: tuple[Literal["edits", "synapses", "skeletons"], ...] = ()
     defects: tuple[str, ...] = ()
     overlaps: tuple[str, ...] = ()
 

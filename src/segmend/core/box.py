@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from segmend.core.errors import BadInputError
 
-AXES = ("z", "y", "x")
 PM_PER_NM = 1000
 
 Triple = tuple[int, int, int]

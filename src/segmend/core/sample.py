@@ -91,14 +91,12 @@ class SampleType:
         name: Value of the column ``sample_type``.
         same_neuron: Whether everything shown belongs to one neuron.
         dual: True if two segments (A, B) are drawn, False for one segment (A; B empty).
-        control: Whether it is a constructed control rather than an edit.
         doc: One sentence for the card.
     """
 
     name: str
     same_neuron: bool
     dual: bool
-    control: bool
     doc: str
 
     @property
@@ -121,13 +119,11 @@ class SampleType:
 SAMPLE_TYPES = {
     t.name: t
     for t in (
-        SampleType("merge_edit", True, True, False, "two segments of one neuron: a false split"),
-        SampleType(
-            "split_edit", False, False, False, "one segment, several neurons: a false merge"
-        ),
-        SampleType("adjacent_control", False, True, True, "two touching segments of two neurons"),
-        SampleType("junction_control", True, False, True, "a true branch point of one neuron"),
-        SampleType("synapse_control", False, True, True, "the two partners of a synapse"),
+        SampleType("merge_edit", True, True, "two segments of one neuron: a false split"),
+        SampleType("split_edit", False, False, "one segment, several neurons: a false merge"),
+        SampleType("adjacent_control", False, True, "two touching segments of two neurons"),
+        SampleType("junction_control", True, False, "a true branch point of one neuron"),
+        SampleType("synapse_control", False, True, "the two partners of a synapse"),
     )
 }
 
