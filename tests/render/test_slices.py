@@ -12,7 +12,7 @@ from segmend.render.labels import SideBlock
 from segmend.render.planes import CARDINAL, plane_axes, search_normals
 from segmend.render.slices import EmSite, ImageBlock, cut_plane, em_slices
 from segmend.volumes.drivers.memory import from_array
-from segmend.volumes.volume import Block, Volume
+from segmend.volumes.volume import Block, Coverage, Volume
 
 PIXEL = 2.0
 """nm: an image shows 448 nm."""
@@ -51,7 +51,7 @@ def test_slices_equal_scipys_interpolation_and_the_voxels_that_hold_the_samples(
     image = rng.integers(0, 255, shape).astype(dtype)
     codes = rng.integers(0, 4, shape).astype(np.uint8)
     site = site_of(image, size, codes, offset=(100.0, -30.0, 7.0), center=(370.0, 215.0, 260.0))
-    block = Block(image, np.ones(shape, bool), site.image.grid)
+    block = Block(image, Coverage(shape), site.image.grid)
     for axes in all_axes():
         cut = cut_plane(site, axes, ImageBlock.of(block, (0, 0, 0)))
         voxel = site.image.grid.continuous(plane_points(site, axes))
@@ -138,12 +138,10 @@ class Holed:
     def __init__(self, array, grid):
         self.array, self.grid, self.dtype, self.source = array, grid, array.dtype, "holed"
 
-    def read(self, voxels, out, coverage):
+    def read(self, voxels, out):
         out[...] = self.array[voxels.slices]
-        stored = np.ones(self.array.shape, bool)
-        stored[20:40, 20:40, 20:30] = False
-        out[~stored[voxels.slices]] = 0
-        coverage[...] = stored[voxels.slices]
+        hole = VoxelBox((20, 20, 20), (40, 40, 30)).intersect(voxels)
+        return () if hole is None else (hole,)
 
 
 def test_absent_voxels_are_black_and_do_not_darken_their_neighbours():

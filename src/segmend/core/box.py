@@ -92,6 +92,13 @@ class VoxelBox:
         start, stop = _common(self.start, self.stop, other.start, other.stop)
         return VoxelBox(start, stop) if _nonempty(start, stop) else None
 
+    def clip(self, axis: int, start: int, stop: int) -> VoxelBox:
+        """The part between two indices of one axis, possibly empty."""
+        low, high = list(self.start), list(self.stop)
+        low[axis] = min(max(start, self.start[axis]), self.stop[axis])
+        high[axis] = max(min(stop, self.stop[axis]), low[axis])
+        return VoxelBox((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
     def contains(self, other: VoxelBox) -> bool:
         """Whether every voxel of ``other`` lies in this box."""
         return _inside(other.start, other.stop, self.start, self.stop)

@@ -6,6 +6,7 @@
     │   ├── UnknownNameError       a name nobody registered                (also KeyError)
     │   ├── GridMismatchError      layers that do not lie on one grid
     │   ├── OutOfBoundsError       a box outside its volume
+    │   ├── AbsentVoxelsError      a bare array asked for where voxels are certified absent
     │   ├── SegmentNotFoundError   an id that does not occur
     │   ├── NoSamplesError         nothing to build, train on or score
     │   ├── SchemaError            columns, dtypes or shapes that disagree with the schema
@@ -82,6 +83,10 @@ class OutOfBoundsError(BadInputError):
     """A box or point outside its volume."""
 
 
+class AbsentVoxelsError(BadInputError):
+    """A bare array, which cannot tell absent from data, asked for where voxels are absent."""
+
+
 class SegmentNotFoundError(BadInputError):
     """A segment id that does not occur where it was asked for."""
 
@@ -105,10 +110,32 @@ class MissingDependencyError(SegmendError, ImportError):
 
 
 class ReadFailedError(SegmendError, OSError):
-    """Bytes that could not be read. Never turned into zeros."""
+    """Bytes that could not be read. Never turned into zeros.
+
+    Args:
+        reason: Short code: ``missing``, ``forbidden``, ``server_error``, ``rate_limited``,
+            ``timeout``, ``connection``, ``redirect``, ``truncated``, ``corrupt`` or ``refused``.
+        url: What was read, down to the object.
+        attempts: How often it was tried.
+    """
 
     exit_status = 4
     __str__ = SegmendError.__str__
+
+    def __init__(
+        self,
+        asked: str,
+        *,
+        found: str = "",
+        fix: str = "",
+        reason: str = "",
+        url: str = "",
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(asked, found=found, fix=fix)
+        self.reason = reason
+        self.url = url
+        self.attempts = attempts
 
 
 class OutputError(SegmendError, OSError):

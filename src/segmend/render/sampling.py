@@ -189,18 +189,18 @@ def _bilinear(corners, j, fy, fx):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _single_samples(image, placed, line, columns, out):  # type: ignore[no-untyped-def]
     """Samples near a border or near absent voxels."""
-    data, coverage, _ = image
+    _, coverage, complete = image
     start, shape = placed
     total, count = out
     for j in range(columns[0], columns[1]):
         z, y, x = _point(line, j)
         if not _keeps((z, y, x), 0.0, shape):
             continue
-        if coverage[int(z) - start[0], int(y) - start[1], int(x) - start[2]]:
+        if complete or coverage[int(z) - start[0], int(y) - start[1], int(x) - start[2]]:
             z0, z1, fz = _neighbours(z, shape[0], start[0])
             y0, y1, fy = _neighbours(y, shape[1], start[1])
             x0, x1, fx = _neighbours(x, shape[2], start[2])
-            total[j] += _weighted(data, coverage, (z0, z1), (y0, y1), (x0, x1), (fz, fy, fx))
+            total[j] += _weighted(image, (z0, z1), (y0, y1), (x0, x1), (fz, fy, fx))
             count[j] += 1
 
 
@@ -213,13 +213,14 @@ def _neighbours(at, count, start):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _weighted(data, coverage, at_z, at_y, at_x, fraction):  # type: ignore[no-untyped-def]
+def _weighted(image, at_z, at_y, at_x, fraction):  # type: ignore[no-untyped-def]
     """Trilinear value over the stored ones of the eight neighbours."""
+    data, coverage, complete = image
     total, weights = 0.0, 0.0
     for corner in range(_CORNERS):
         i, j, k = corner >> 2, corner >> 1 & 1, corner & 1
         z, y, x = at_z[i], at_y[j], at_x[k]
-        if coverage[z, y, x]:
+        if complete or coverage[z, y, x]:
             wz = fraction[0] if i else 1 - fraction[0]
             wy = fraction[1] if j else 1 - fraction[1]
             wx = fraction[2] if k else 1 - fraction[2]

@@ -71,19 +71,23 @@ class ImageBlock:
     """A part of the image in memory.
 
     Attributes:
-        block: EM and its coverage, C-contiguous.
+        data: EM, C-contiguous ``(z, y, x)``.
+        stored: bool mask of stored voxels; one voxel for a complete block, which needs none.
         start: Its first voxel in the image's grid, ``(z, y, x)``.
         complete: Whether every voxel is stored.
     """
 
-    block: Block
+    data: NDArray[np.uint8]
+    stored: NDArray[np.bool_]
     start: Triple
     complete: bool
 
     @classmethod
     def of(cls, block: Block, start: Triple) -> ImageBlock:
-        """Look once whether a block is complete, for all planes cut from it."""
-        return cls(block, start, bool(block.coverage.all()))
+        """Lay out a block once for all planes cut from it."""
+        complete = block.coverage.complete
+        stored = np.ones((1, 1, 1), np.bool_) if complete else block.coverage.mask()
+        return cls(block.data, stored, start, complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ def cut_plane(site: EmSite, axes: PlaneAxes, image: ImageBlock) -> Cut:
     cut = Cut(np.empty(shape, np.float32), np.empty(shape, np.bool_), np.empty(shape, np.uint8))
     center = site.image.grid.continuous(np.array(site.center_nm))
     sample_em(
-        (image.block.data, image.block.coverage, image.complete),
+        (image.data, image.stored, image.complete),
         (image.start, site.image.grid.shape),
         (center, steps),
         (cut.em, cut.covered),

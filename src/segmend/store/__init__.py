@@ -1,1 +1,1 @@
-"""Bytes: atomic files and checksums."""
+"""Bytes: stores of objects, verified fetches, the cache, atomic files."""

@@ -1,21 +1,52 @@
 """A lazy labelled array in space, read by boxes in nanometres.
 
 A read has three outcomes, never mixed up: *data*; *certified absent* (the store says that nothing
-is there, or the caller asked to pad beyond the volume), which `Block.coverage` marks; and *failed*,
+is there, or the caller asked to pad beyond the volume), which `Block.coverage` tells; and *failed*,
 which raises `ReadFailedError`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.core.box import Box, VoxelBox
-from segmend.core.errors import OutOfBoundsError
+from segmend.core.box import Box, Triple, VoxelBox
+from segmend.core.errors import AbsentVoxelsError, BadInputError, OutOfBoundsError
 from segmend.core.grid import VoxelGrid
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which voxels of a block were stored. Kept as boxes: it costs nothing where all are.
+
+    Attributes:
+        shape: Shape of the block, ``(z, y, x)``.
+        absent: Disjoint boxes, in voxels of the block, that are certified absent.
+    """
+
+    shape: Triple
+    absent: tuple[VoxelBox, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every voxel was stored."""
+        return not self.absent
+
+    @property
+    def n_absent(self) -> int:
+        """Number of voxels that are certified absent."""
+        return sum(box.size for box in self.absent)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Where voxels were stored, bool ``(z, y, x)``."""
+        stored = np.ones(self.shape, np.bool_)
+        for box in self.absent:
+            stored[box.slices] = False
+        return stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +55,12 @@ class Block:
 
     Attributes:
         data: Array ``(z, y, x)`` in the stored dtype; absent voxels hold the fill value.
-        coverage: bool ``(z, y, x)``: True where ``data`` was stored, False where it is certified
-            absent.
+        coverage: Which voxels of ``data`` were stored.
         grid: Where the array lies.
     """
 
     data: NDArray[Any]
-    coverage: NDArray[np.bool_]
+    coverage: Coverage
     grid: VoxelGrid
 
 
@@ -52,20 +82,32 @@ class Driver(Protocol):
         """Where the bytes come from, for messages and provenance."""
         ...
 
-    def read(self, voxels: VoxelBox, out: NDArray[Any], coverage: NDArray[np.bool_]) -> None:
-        """Fill ``out`` and ``coverage`` with the voxels of a box that lies inside the grid.
+    def read(self, voxels: VoxelBox, out: NDArray[Any]) -> Sequence[VoxelBox]:
+        """Fill ``out`` with the voxels of a box that lies inside the grid.
+
+        Returns:
+            Disjoint boxes of the grid, inside ``voxels``, that are certified absent; ``out`` is
+            left as it was there.
 
         Raises:
-            ReadFailedError: if any of them cannot be read.
+            ReadFailedError: if any voxel cannot be read.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A lazy array on a voxel grid. Pickles as its driver does, so that workers can open it."""
+    """A lazy array on a voxel grid. Pickles as its driver does, so that workers can open it.
+
+    Attributes:
+        driver: Reads the voxels of this scale.
+        scales: Drivers of all scales of the source, finest first; empty where there is one scale.
+        absent: What certified absent voxels count as, where the caller said so.
+    """
 
     driver: Driver
+    scales: tuple[Driver, ...] = ()
+    absent: int | None = None
 
     @property
     def grid(self) -> VoxelGrid:
@@ -87,9 +129,49 @@ class Volume:
         """The part of space it covers."""
         return self.grid.box
 
+    @property
+    def voxel_sizes(self) -> tuple[tuple[float, float, float], ...]:
+        """Voxel sizes of all scales, nm ``(z, y, x)``, finest first."""
+        return tuple(driver.grid.voxel_size for driver in self.scales or (self.driver,))
+
+    def at(self, voxel_size: Sequence[float]) -> Volume:
+        """The same volume at another scale; this one is left as it is.
+
+        Args:
+            voxel_size: nm per voxel ``(z, y, x)`` of one of the scales.
+
+        Raises:
+            BadInputError: if no scale has that voxel size.
+        """
+        asked = VoxelGrid(voxel_size, (0, 0, 0), (0, 0, 0)).voxel_size_pm
+        for driver in self.scales or (self.driver,):
+            if driver.grid.voxel_size_pm == asked:
+                return replace(self, driver=driver)
+        raise BadInputError(
+            f"{self.source} has no scale with voxels of {tuple(voxel_size)} nm (z, y, x)",
+            found=f"its scales: {', '.join(map(str, self.voxel_sizes))}",
+            fix="Choose one of them; segmend does not resample on reading",
+        )
+
+    def with_absent(self, value: int) -> Volume:
+        """The same volume, whose certified absent voxels count as ``value`` in bare arrays."""
+        return replace(self, absent=value)
+
     def __getitem__(self, box: Box) -> NDArray[Any]:
-        """The voxels that a box touches, ``(z, y, x)``; the box must lie inside the volume."""
-        return self.read(box).data
+        """The voxels that a box touches, ``(z, y, x)``; the box must lie inside the volume.
+
+        Raises:
+            AbsentVoxelsError: if voxels are certified absent and the caller did not say what
+                they count as: a bare array cannot tell them from data.
+        """
+        block = self.read(box)
+        if not block.coverage.complete and self.absent is None:
+            raise AbsentVoxelsError(
+                f"{box} of {self.source} is not all stored",
+                found=f"{block.coverage.n_absent} of {block.data.size} voxels are certified absent",
+                fix="Take read(box), whose coverage tells them apart, or with_absent(0)",
+            )
+        return block.data
 
     def read(self, box: Box, *, pad: int | None = None) -> Block:
         """Read the voxels that a box touches.
@@ -107,16 +189,35 @@ class Volume:
 
     def read_voxels(self, voxels: VoxelBox, *, pad: int | None = None) -> Block:
         """As `read`, by voxel indices of this volume's grid."""
-        inside = self.grid.voxels.intersect(voxels)
         if pad is None and not self.grid.voxels.contains(voxels):
             raise OutOfBoundsError(
                 f"voxels {voxels.start} to {voxels.stop} (z, y, x) reach outside {self.source}",
                 found=f"it has shape {self.grid.shape} and covers {self.grid.box}",
                 fix="Ask for a box inside it, or pass pad=VALUE to fill the outside",
             )
-        data = np.full(voxels.shape, pad or 0, self.dtype)
-        coverage = np.zeros(voxels.shape, np.bool_)
+        data = np.empty(voxels.shape, self.dtype)
+        back = (-voxels.start[0], -voxels.start[1], -voxels.start[2])
+        inside = self.grid.voxels.intersect(voxels)
+        absent: list[VoxelBox] = []
         if inside is not None:
-            where = inside.shift(tuple(-v for v in voxels.start)).slices
-            self.driver.read(inside, data[where], coverage[where])
-        return Block(data, coverage, self.grid.crop(voxels))
+            view = data[inside.shift(back).slices]
+            absent = [box.shift(back) for box in self.driver.read(inside, view)]
+        for box in absent:
+            data[box.slices] = self.absent or 0
+        outside = _around(voxels.shift(back), inside and inside.shift(back))
+        for box in outside:
+            data[box.slices] = pad or 0
+        return Block(data, Coverage(voxels.shape, (*absent, *outside)), self.grid.crop(voxels))
+
+
+def _around(whole: VoxelBox, inner: VoxelBox | None) -> list[VoxelBox]:
+    """``whole`` without ``inner``, as disjoint boxes: two slabs per axis, shrinking as it goes."""
+    if inner is None:
+        return [whole] if whole.size else []
+    boxes = []
+    for axis in range(3):
+        low = whole.clip(axis, whole.start[axis], inner.start[axis])
+        high = whole.clip(axis, inner.stop[axis], whole.stop[axis])
+        boxes += [box for box in (low, high) if box.size]
+        whole = whole.clip(axis, inner.start[axis], inner.stop[axis])
+    return boxes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Hdf5Driver:
         """File and key."""
         return f"{self.path}:{self.key}"
 
-    def read(self, voxels: VoxelBox, out: NDArray[Any], coverage: NDArray[np.bool_]) -> None:
+    def read(self, voxels: VoxelBox, out: NDArray[Any]) -> Sequence[VoxelBox]:
         """Read a box; HDF5 stores every voxel, so everything inside is data."""
         dataset = _dataset(self.path, self.key)
         try:
@@ -48,7 +49,7 @@ class Hdf5Driver:
                 found=str(error),
                 fix="Check the file: it may be truncated or damaged",
             ) from error
-        coverage[...] = True
+        return ()
 
 
 def open_hdf5(path: str | Path, key: str) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,10 @@ class MemoryDriver:
         """Stored dtype."""
         return self.array.dtype
 
-    def read(self, voxels: VoxelBox, out: NDArray[Any], coverage: NDArray[np.bool_]) -> None:
+    def read(self, voxels: VoxelBox, out: NDArray[Any]) -> Sequence[VoxelBox]:
         """Copy a box; everything inside the grid is data."""
         out[...] = self.array[voxels.slices]
-        coverage[...] = True
+        return ()
 
 
 def from_array(
