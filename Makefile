@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench docs pictures clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ bench: .venv/.bench ## run every benchmark beside its peers
 
 docs: .venv/.dev ## write the generated pages again (docs/cli.md, docs/format.md)
 	$(BIN)/python docs/generate.py
+
+pictures: .venv/.all ## draw the pictures of docs/views.md again
+	$(BIN)/python docs/pictures.py
 
 clean: ## remove what the verbs above made
 	rm -rf .venv segmend-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from segmend.apps.report.montage import Rgb, contact_sheet, em_tile
+from segmend.apps.sheet.tiles import Rgb, em_tile, geometry_tiles, split_mask_tile
 from segmend.core.random import keyed_unit
 from segmend.core.sample import (
     CHANNELS,
@@ -93,9 +96,28 @@ def _shown(benchmark: Benchmark, position: int) -> ShownSample:
         width=_micrometres(2 * facts["view_extent_nm"]),
         em_width=_micrometres(IMAGE_SIZE * facts["em_pixel_size_nm"]),
         columns=(*CHANNELS, *(["split mask"] if masks else [])),
-        sheet=_data_url(contact_sheet(np.asarray(decoded["geometry"]), masks)),
+        sheet=_data_url(_geometry_table(np.asarray(decoded["geometry"]), masks)),
         em=tuple((p, _data_url(em_tile(image))) for p, image in em.items() if image is not None),
     )
+
+
+def _geometry_table(
+    geometry: NDArray[np.float16], split_masks: Mapping[str, NDArray[np.uint8]]
+) -> Rgb:
+    """All geometry tiles at half size: a row a view, a column a channel, then the split masks."""
+    rows = geometry_tiles(geometry)
+    for row, mask in zip(rows, split_masks.values(), strict=False):
+        row.append(split_mask_tile(mask))
+    framed = ((1, 1), (1, 1), (0, 0))
+    tiles = [[np.pad(_half(tile), framed, constant_values=60) for tile in row] for row in rows]
+    return np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)
+
+
+def _half(tile: Rgb) -> Rgb:
+    """Half size, by the mean of 2 x 2 pixels."""
+    size = IMAGE_SIZE // 2
+    blocks: NDArray[Any] = tile.reshape(size, 2, size, 2, 3).astype(np.uint16)
+    return (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
 
 
 def _micrometres(nm: float) -> str:

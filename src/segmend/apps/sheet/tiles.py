@@ -1,16 +1,12 @@
-"""One sample as a picture: all channels in all views, the EM planes, the split masks."""
+"""Channels, EM slices and split masks as small colour pictures."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.sample import (
     CHANNELS,
-    IMAGE_SIZE,
     SPLIT_MASK_A,
     SPLIT_MASK_B,
     channel,
@@ -22,9 +18,6 @@ Rgb = NDArray[np.uint8]
 COLOUR_A = (38, 139, 210)
 COLOUR_B = (220, 110, 20)
 """Segments A and B, told apart by people who do not see red and green."""
-
-TILE = IMAGE_SIZE // 2
-"""Side of a tile in the contact sheet, pixels."""
 
 
 def geometry_tiles(geometry: NDArray[np.float16]) -> list[list[Rgb]]:
@@ -54,7 +47,7 @@ def _channel_tile(name: str, view: NDArray[np.float32]) -> Rgb:
         grey = values
     else:
         grey = np.where(covered, (values + 1) / 2, 0)
-    return _small(np.repeat((np.clip(grey, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2))
+    return np.repeat((np.clip(grey, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _stretch(values: NDArray[np.float32], covered: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -67,7 +60,7 @@ def _stretch(values: NDArray[np.float32], covered: NDArray[np.bool_]) -> NDArray
 
 
 def _mask_tile(mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Rgb:
-    return _small(np.where(mask[..., None], np.array(colour, np.uint8), np.uint8(0)))
+    return np.where(mask[..., None], np.array(colour, np.uint8), np.uint8(0))
 
 
 def em_tile(image: Rgb) -> Rgb:
@@ -89,38 +82,7 @@ def split_mask_tile(mask: NDArray[np.uint8]) -> Rgb:
     tile = np.zeros((*mask.shape, 3), np.uint8)
     tile[mask == SPLIT_MASK_A] = COLOUR_A
     tile[mask == SPLIT_MASK_B] = COLOUR_B
-    return _small(tile)
-
-
-def contact_sheet(
-    geometry: NDArray[np.float16], split_masks: Mapping[str, NDArray[np.uint8]]
-) -> Rgb:
-    """All geometry tiles in one picture: a row a view, a column a channel.
-
-    Args:
-        geometry: float16 ``(view, channel, row, column)``.
-        split_masks: Split masks by view, or nothing; they become a last column.
-    """
-    rows = geometry_tiles(geometry)
-    for row, mask in zip(rows, split_masks.values(), strict=False):
-        row.append(split_mask_tile(mask))
-    return np.concatenate([_joined(row, axis=1) for row in _spaced(rows)], axis=0)
-
-
-def _spaced(rows: list[list[Rgb]]) -> list[list[Rgb]]:
-    return [
-        [np.pad(tile, ((1, 1), (1, 1), (0, 0)), constant_values=60) for tile in r] for r in rows
-    ]
-
-
-def _joined(tiles: list[Rgb], *, axis: int) -> Rgb:
-    return np.concatenate(tiles, axis=axis)
-
-
-def _small(tile: Rgb) -> Rgb:
-    """Half size, by the mean of 2 x 2 pixels."""
-    blocks: NDArray[Any] = tile.reshape(TILE, 2, TILE, 2, 3).astype(np.uint16)
-    return (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
+    return tile
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
