@@ -213,12 +213,13 @@ def slice_rows(labels: np.ndarray, grid: VoxelGrid, repeat: int) -> list[Line]:
 
 def sample_rows(data: Path, repeat: int) -> list[Line]:
     """Whole rows of real pairs that touch, from volumes in memory, and their steps."""
-    rows = []
-    for name, times in (fly_rows(data, 2 * repeat), mouse_rows(data, repeat)):
-        rate = f"{1e3 / times['whole row']:.0f}/s; goal 25/s"
-        rows.append(Line(f"whole row, {name}", times["whole row"], note=rate))
-        rows += [Line(f"  {k}", v) for k, v in times.items() if k != "whole row"]
-    return rows
+    lines = []
+    for rows in (fly_rows(data, 2 * repeat), mouse_rows(data, repeat)):
+        whole = rows.steps.pop("whole row")
+        note = f"{1e3 / whole:.0f}/s; goal 25/s; memory of a worker, goal 1536 MB"
+        lines.append(Line(f"whole row, {rows.name}", whole, peak_mb=rows.peak_mb, note=note))
+        lines += [Line(f"  {step}", ms) for step, ms in rows.steps.items()]
+    return lines
 
 
 if __name__ == "__main__":

@@ -6,20 +6,26 @@ made on the labels' grid: a grey for each segment, dark borders, noise.
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
 import numpy as np
 
+from segmend.build.units import ShardUnit, make_shard
 from segmend.render import site
 from segmend.render.site import Layers, ViewStyle, render_candidate
 from segmend.samples.candidate import VIEW_CUBE, Candidate
 from segmend.shards.codecs import encode_geometry, encode_png
+from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.drivers.memory import from_array
 
 STEPS = {
@@ -33,24 +39,78 @@ STEPS = {
 """Steps of `render_candidate`, by the functions of `segmend.render.site` that do them."""
 
 
-def fly_rows(data: Path, count: int) -> tuple[str, dict[str, float]]:
+FLY = ("fib25/fib25.h5", "volumes/raw", "volumes/labels/automatic")
+MOUSE = "mouse512/mouse512.h5"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one data set.
+
+    Attributes:
+        name: What they are.
+        steps: Median ms of a row and of its steps, volumes in memory.
+        peak_mb: Largest resident memory of a worker that makes a shard of them from HDF5.
+    """
+
+    name: str
+    steps: dict[str, float]
+    peak_mb: float
+
+
+def fly_rows(data: Path, count: int) -> Rows:
     """FIB-25: 10 nm voxels, a half-extent of 500 nm."""
-    with h5py.File(data / "fib25" / "fib25.h5") as file:
-        image, labels = file["volumes/raw"][:], file["volumes/labels/automatic"][:]
-    layers = Layers(from_array(image, (10.0,) * 3), from_array(labels, (10.0,) * 3))
-    pairs = touching_pairs(labels, (10.0,) * 3, 500.0, count)
-    return "FIB-25, 1.2 um cubes", steps(layers, pairs, ViewStyle(em_pixel_size_nm=5.0))
+    file, image, labels = FLY
+    path, size = data / file, (10.0,) * 3
+    with h5py.File(path) as stored:
+        volumes = [from_array(stored[key][:], size) for key in (image, labels)]
+    style = ViewStyle(em_pixel_size_nm=5.0)
+    pairs = touching_pairs(volumes[1].driver.array, size, 500.0, count)
+    taken = steps(Layers(*volumes), pairs, style)
+    peak = worker_peak_mb(((path, image), (path, labels)), pairs, style)
+    return Rows("FIB-25, 1.2 um cubes", taken, peak)
 
 
-def mouse_rows(data: Path, count: int) -> tuple[str, dict[str, float]]:
+def mouse_rows(data: Path, count: int) -> Rows:
     """Mouse cortex: 40 x 32 x 32 nm voxels, view cubes of 10 um."""
-    with h5py.File(data / "mouse512" / "mouse512.h5") as file:
-        labels = file["labels"][:]
-        z, y, x = (float(v) for v in file["labels"].attrs["resolution"])
-    layers = Layers(from_array(drawn_em(labels), (z, y, x)), from_array(labels, (z, y, x)))
+    with h5py.File(data / MOUSE) as stored:
+        labels = stored["labels"][:]
+        z, y, x = (float(v) for v in stored["labels"].attrs["resolution"])
+    image = drawn_em(labels)
+    layers = Layers(from_array(image, (z, y, x)), from_array(labels, (z, y, x)))
     extent = 10_000.0 / (2 * VIEW_CUBE)
     pairs = touching_pairs(labels, (z, y, x), extent, count)
-    return "mouse cortex, 10 um cubes", steps(layers, pairs, ViewStyle(em_pixel_size_nm=16.0))
+    style = ViewStyle(em_pixel_size_nm=16.0)
+    taken = steps(layers, pairs, style)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "em.h5"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("em", data=image, chunks=(32, 128, 128))
+            file["em"].attrs["resolution"] = (z, y, x)
+        peak = worker_peak_mb(((path, "em"), (data / MOUSE, "labels")), pairs, style)
+    return Rows("mouse cortex, 10 um cubes", taken, peak)
+
+
+def worker_peak_mb(
+    volumes: tuple[tuple[Path, str], ...], candidates: list[Candidate], style: ViewStyle
+) -> float:
+    """Largest resident memory, MiB, of a new process that makes one shard."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_shard_peak_mb, volumes, candidates, style).result()
+
+
+def _shard_peak_mb(
+    volumes: tuple[tuple[Path, str], ...], candidates: list[Candidate], style: ViewStyle
+) -> float:
+    layers = {candidates[0].volume: Layers(*(open_hdf5(*place) for place in volumes))}
+    rows = tuple(replace(c, operation_id=str(i)) for i, c in enumerate(candidates))
+    with TemporaryDirectory() as folder:
+        outcome = make_shard(ShardUnit("train", 0, rows, layers, style, 10), Path(folder))
+    if outcome.failures:
+        raise RuntimeError(f"rows failed: {outcome.failures}")
+    # Not getrusage: its maximum also counts the process that this one was forked from.
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
 
 
 def drawn_em(labels: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def main() -> None:
         with Progress(quiet=True) as progress:
             build_benchmark(plan, Path(folder) / "bench", progress=progress)
         benchmark = Benchmark.open(Path(folder) / "bench")
-        rows = benchmark.read_rows(range(benchmark.n_rows), (KEY, "sample_type", "metadata"))
+        rows = benchmark.read_rows(range(len(benchmark)), (KEY, "sample_type", "metadata"))
         for kind in SHOWN:
             of_kind = [row for row in rows.to_pylist() if row["sample_type"] == kind]
             best = max(of_kind, key=lambda row: json.loads(row["metadata"])["em_coverage"])

@@ -18,13 +18,15 @@ from segmend.core.errors import (
     SchemaError,
     UnknownNameError,
 )
+from segmend.core.sample import VIEWS
+from segmend.render.site import render_candidate
 
 RECORD = """
 name = "own"
 title = "Own"
 species = "fly"
 version = "1"
-driver = "hdf5"
+files.main.path = "own.h5"
 citation = "None."
 grid_origin_nm = [0, 0, 0]
 licence = { state = "unstated" }
@@ -142,6 +144,35 @@ def test_segmentations_that_agree_hold_no_edits(folder):
     change(folder, "automatic", neurons)
     with pytest.raises(NoSamplesError, match="no edits found in source 'own'"):
         planned(folder)
+
+
+def test_splits_go_along_supervoxels_where_the_plan_says_so(folder):
+    """Two rods become one segment, agglomerated from the segments they were cut into."""
+    with h5py.File(folder / "own.h5") as file:
+        supervoxels = file["automatic"][:]
+    merged = np.where(supervoxels // 100 == 6, supervoxels - 100, supervoxels)
+    change(folder, "automatic", merged)
+    only = ('samples.types=["merge_edit", "split_edit"]', "edits.min_side_radius_nm=0")
+    with pytest.raises(PlanError, match="'supervoxels'"):
+        planned(folder, *only, "edits.sides=supervoxels")
+    change(folder, "supervoxels", supervoxels)
+    layer = 'layers.supervoxels = { key = "supervoxels", doc = "", labels = { kind = "instance" } }'
+    (folder / "own.toml").write_text(RECORD + layer + "\n")
+    by_neurons = planned(folder, *only)
+    by_supervoxels = planned(folder, *only, "edits.sides=supervoxels")
+    rows = [
+        {c.combined_hash: (c, unit) for unit in plan.units for c in unit.candidates if c.sides}
+        for plan in (by_neurons, by_supervoxels)
+    ]
+    assert rows[0].keys() == rows[1].keys()
+    assert len(rows[0]) == 6
+    for plain, unit in rows[0].values():
+        cut, cut_unit = rows[1][plain.combined_hash]
+        (segment,) = cut.segments
+        assert {*cut.cut} == {(segment,), (segment + 100,)}
+        one = render_candidate(plain, unit.layers["own"], unit.style)
+        other = render_candidate(cut, cut_unit.layers["own"], cut_unit.style)
+        assert all(np.array_equal(one.split_masks[v], other.split_masks[v]) for v in VIEWS)
 
 
 def test_em_and_labels_on_different_grids_are_named(folder):

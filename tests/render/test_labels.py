@@ -58,7 +58,7 @@ def test_sides_are_the_segment_inside_each_neuron():
     array, neurons = labels(4), labels(5)
     voxels = VoxelBox((0, 0, 0), array.shape)
     block = read_sides(
-        from_array(array, SIZE), ROOT, from_array(neurons, SIZE), (ROOT + 1, ROOT), voxels
+        from_array(array, SIZE), ROOT, from_array(neurons, SIZE), ((ROOT + 1,), (ROOT,)), voxels
     )
     inside = array == ROOT
     assert np.array_equal(block.codes == 1, inside & (neurons == ROOT + 1))
@@ -70,7 +70,9 @@ def test_sides_need_one_grid():
     array = labels(4)
     shifted = from_array(array, SIZE, offset=(5.0, 0.0, 0.0))
     with pytest.raises(GridMismatchError, match="one grid"):
-        read_sides(from_array(array, SIZE), 5, shifted, (1, 2), VoxelBox((0, 0, 0), array.shape))
+        read_sides(
+            from_array(array, SIZE), 5, shifted, ((1,), (2,)), VoxelBox((0, 0, 0), array.shape)
+        )
 
 
 @settings(max_examples=30, deadline=None)
@@ -81,7 +83,8 @@ def test_the_part_around_a_side_holds_it_with_one_voxel_to_spare(seed):
     for _ in range(3):
         array[tuple(rng.integers(0, 12, 3))] = 9
     voxels = VoxelBox((1, 2, 0), (12, 13, 14))
-    part = read_pair(from_array(array, SIZE), (9, 8), voxels).around(1)
+    block = read_pair(from_array(array, SIZE), (9, 8), voxels)
+    part = block.around(*block.held().values())
     found = np.argwhere(array[voxels.slices] == 9) + np.array(voxels.start)
     if not len(found):
         assert part.voxels.size == 0
@@ -89,4 +92,30 @@ def test_the_part_around_a_side_holds_it_with_one_voxel_to_spare(seed):
     assert part.voxels.start == tuple(np.maximum(found.min(0) - 1, voxels.start))
     assert part.voxels.stop == tuple(np.minimum(found.max(0) + 2, voxels.stop))
     assert np.array_equal(part.codes == 1, array[part.voxels.slices] == 9)
-    assert read_pair(from_array(array, SIZE), (9, 8), voxels).around(2).voxels.size == 0
+    assert 2 not in block.held()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_sides_of_a_part_are_found_and_counted_in_it_alone(seed):
+    rng = np.random.default_rng(seed)
+    array = rng.choice(np.array([0, 7, 8, 9], np.uint64), (9, 10, 11), p=[0.97, 0.01, 0.01, 0.01])
+    volume = from_array(array, SIZE)
+    start, stop = np.sort(rng.integers(0, 10, (2, 3)), axis=0)
+    part = VoxelBox(tuple(start), tuple(stop + 1))
+    whole = VoxelBox((0, 0, 0), array.shape)
+    sides = read_sides(
+        from_array((array > 0).astype(np.uint8), SIZE), 1, volume, ((7,), (8,)), whole
+    )
+    held = sides.crop(part).held()
+    sizes = {side: int((array[part.slices] == i).sum()) for side, i in ((1, 7), (2, 8))}
+    for side, i in ((1, 7), (2, 8)):
+        found = np.argwhere(array[part.slices] == i) + start
+        assert (side in held) == (len(found) > 0)
+        if len(found):
+            assert held[side] == VoxelBox(tuple(found.min(0)), tuple(found.max(0) + 1))
+    if sizes[1] != sizes[2]:
+        assert sides.crop(part).larger_side() == max(sizes, key=sizes.get)
+    elif sizes[1]:
+        first = next(int(v) for v in array[part.slices].reshape(-1) if v in (7, 8))
+        assert sides.crop(part).larger_side() == first - 6

@@ -218,7 +218,7 @@ def test_candidates_that_do_not_fit_their_type_are_refused(layers):
         (candidate("junction_control", (1, 2)), layers, r"shows 1 segment"),
         (candidate("split_edit", (3,), (20, 20)), layers, "two different sides"),
         (candidate("merge_edit", (1, 2), (20, 30)), layers, "no sides"),
-        (candidate("split_edit", (3,), (20, 30)), without_truth, "corrected segmentation"),
+        (candidate("split_edit", (3,), (20, 30)), without_truth, r"Give Layers\(neurons="),
         (candidate("merge_edit", (0, 2)), layers, "background"),
     ):
         with pytest.raises(BadInputError, match=message):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from segmend.core.box import Box
+from segmend.core.errors import BadInputError
+from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
 from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.draw import SOURCES, draw_candidates
 from segmend.samples.metadata import candidate_metadata
@@ -60,6 +62,59 @@ class TestSplitEdit(Handmade):
         drawn = SOURCES[self.kind](replace(handmade, rules=far, edits=edits))
         assert drawn.candidates == ()
         assert drawn.excluded == {"split_edit: fewer than two sides in view": 1}
+
+
+class TestSplitEditOfAfterIds(Handmade):
+    """Sides that an edit log names by the ids of the segmentation after the edit."""
+
+    kind = "split_edit"
+
+    @pytest.fixture
+    def context(self, handmade):
+        after = np.where(handmade.automatic == TRIPLE, handmade.neurons + np.uint64(100), 0)
+        (op,) = handmade.edits.of_kind("split")
+        renamed = tuple(i + 100 for i in op.after_ids)
+        logged = replace(op, after_ids=renamed, sides_in="after", cluster_id=op.cluster_id)
+        edits = replace(handmade.edits, ops=(*handmade.edits.of_kind("merge"), logged))
+        return replace(handmade, edits=edits, after=after.astype(np.uint64))
+
+    def test_the_same_question_as_from_neurons_with_other_names(self, handmade, candidates):
+        (plain,) = SOURCES[self.kind](handmade).candidates
+        (logged,) = candidates
+        assert logged.sides == tuple(i + 100 for i in plain.sides)
+        assert (logged.sides_in, logged.cut) == ("after", ())
+        assert logged.facts["side_voxels_in_view"] == plain.facts["side_voxels_in_view"]
+        assert logged.combined_hash == plain.combined_hash
+
+    def test_a_context_without_the_layer_is_refused(self, context):
+        with pytest.raises(BadInputError, match=r"Give SampleContext\(after="):
+            SOURCES[self.kind](replace(context, after=None))
+
+
+class TestSplitEditOfACut(Handmade):
+    """Sides that are sets of supervoxels, each five voxels long."""
+
+    kind = "split_edit"
+
+    @pytest.fixture
+    def context(self, handmade):
+        columns = np.indices(handmade.grid.shape)[2] // 5
+        supervoxels = handmade.automatic * np.uint64(2) + columns.astype(np.uint64)
+        volume = Agglomerated(handmade.automatic, supervoxels, handmade.neurons, handmade.grid)
+        edits = cut_by_supervoxels(handmade.edits, volume, rules=handmade.rules.size)
+        return replace(handmade, edits=edits, supervoxels=supervoxels)
+
+    def test_the_sides_are_those_of_the_neurons_in_one_order_with_their_supervoxels(
+        self, handmade, context, candidates
+    ):
+        (plain,) = SOURCES[self.kind](handmade).candidates
+        (cut,) = candidates
+        assert cut.sides == plain.sides
+        assert cut.facts["side_voxels_in_view"] == plain.facts["side_voxels_in_view"]
+        inside = context.automatic == TRIPLE
+        for side, ids in zip(cut.sides, cut.cut, strict=True):
+            held = inside & np.isin(context.supervoxels, np.array(ids, np.uint64))
+            assert np.array_equal(held, inside & (context.neurons == side))
 
 
 class TestAdjacentControl(Handmade):

@@ -46,6 +46,14 @@ def test_a_split_is_a_part_of_the_whole(bench: Path) -> None:
     assert set(parts[1].column("split").to_pylist()) == {"validation"}
 
 
+def test_only_the_columns_asked_for_are_read_of_a_sidecar(bench: Path) -> None:
+    benchmark = Benchmark.open(bench)
+    table = benchmark.sidecar(columns=["species", KEY])
+    assert table.equals(benchmark.sidecar().select(["species", KEY, "position"]))
+    with pytest.raises(SchemaError, match="no column geometry"):
+        benchmark.sidecar(columns=[KEY, "geometry"])
+
+
 @FEW
 @given(positions=st.lists(st.integers(0, 13), max_size=12))
 def test_rows_come_as_asked_for(bench: Path, positions: list[int]) -> None:

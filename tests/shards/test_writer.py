@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -49,6 +51,16 @@ def test_every_page_carries_a_checksum(tmp_path: Path) -> None:
     pq.read_table(path)  # unnoticed by default
     with pytest.raises(OSError, match="checksum"):
         pq.read_table(path, page_checksum_verification=True)
+
+
+def test_the_footer_names_the_codecs_beside_what_datasets_reads(tmp_path: Path) -> None:
+    path = tmp_path / "train/train-00000.parquet"
+    write_shard(path, ROWS)
+    footer = pq.read_schema(path).metadata
+    codecs = json.loads(footer[b"segmend"])["codecs"]
+    assert set(codecs) == {"geometry", "images"}
+    assert all(f"isal {version('isal')} level" in text for text in codecs.values())
+    assert b"huggingface" in footer
 
 
 WRITE = """

@@ -33,6 +33,7 @@ class Checked:
             "shards": self.shards.n_shards,
             "bytes": self.shards.n_bytes,
             "counts": counts,
+            "defects": dict(self.shards.defects),
             "problems": [{"where": p.where, "what": p.what} for p in self.problems],
         }
 

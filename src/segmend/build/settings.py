@@ -49,6 +49,8 @@ class Edits(Table, frozen=True):
     Attributes:
         source: ``overlap``: compare the layers ``automatic`` and ``neurons``; ``synthetic-log``:
             the true history of synthetic tissue.
+        sides: ``neurons``: a split goes along the true neurons; ``supervoxels``: along the layer
+            ``supervoxels``, as a proofreader of an agglomerated segmentation must split.
         min_segment_voxels: Smallest segment that takes part in a merge or a control.
         min_purity: Smallest share of one neuron in such a segment.
         min_contact_faces: Smallest contact of two segments, voxel faces.
@@ -58,6 +60,7 @@ class Edits(Table, frozen=True):
     """
 
     source: Literal["overlap", "synthetic-log"] = "overlap"
+    sides: Literal["neurons", "supervoxels"] = "neurons"
     min_segment_voxels: Count = 500
     min_purity: Share = 0.8
     min_contact_faces: Count = 20

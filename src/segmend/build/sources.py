@@ -71,12 +71,12 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
     path = folder / source.path if source.path else None
     dataset = open_dataset(record, path=path, **source.parameters)
     name = source_name(source)
-    needed = {"automatic", "neurons"}
+    needed = {"automatic", "neurons", settings.edits.sides}
     if not needed <= set(dataset.labels):
         raise PlanError(
             f"source '{name}' cannot make edits",
             found=f"its label layers are {sorted(dataset.labels)}",
-            fix="Edits need the layers 'automatic' and 'neurons'",
+            fix=f"These edits need the layers {sorted(needed)}",
         )
     if settings.edits.source == "synthetic-log" and "edits" not in dataset.record.tables:
         raise PlanError(

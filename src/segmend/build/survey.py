@@ -16,6 +16,7 @@ from segmend.core.sample import Split
 from segmend.edits.operation import EditSet, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.overlap_table import overlap_table
+from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
 from segmend.edits.synthetic_log import synthetic_log_edits
 from segmend.render.site import Layers
 from segmend.samples.candidate import Candidate
@@ -77,7 +78,13 @@ def _candidates(
     one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
 ) -> tuple[Candidate, ...]:
     automatic, neurons = one.dataset.segments("automatic"), one.dataset.segments("neurons")
+    supervoxels = one.dataset.segments("supervoxels") if one.layers.supervoxels else None
     contacts = find_contacts(automatic, one.grid)
+    edits = _edits(one, settings, automatic, neurons, contacts)
+    if supervoxels is not None:
+        volume = Agglomerated(automatic, supervoxels, neurons, one.grid)
+        edits = cut_by_supervoxels(edits, volume, rules=_size_rules(settings))
+    _check_edits(one, edits)
     record = one.dataset.record
     rules = _sample_rules(settings)
     context = SampleContext(
@@ -89,10 +96,11 @@ def _candidates(
         automatic=automatic,
         neurons=neurons,
         contacts=contacts,
-        edits=_edits(one, settings, automatic, neurons, contacts),
+        edits=edits,
         synapses=one.dataset.synapses,
         rules=rules,
         seed=settings.seed,
+        supervoxels=supervoxels,
     )
     drawn = draw_candidates(context, settings.samples.types)
     for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):
@@ -107,14 +115,12 @@ def _edits(
     identity = Identity(record.name, record.version, one.name)
     rules = _size_rules(settings)
     if settings.edits.source == "overlap":
-        edits = overlap_edits(
-            automatic, neurons, contacts, one.grid, rules=rules, identity=identity
-        )
-    else:
-        table = overlap_table(automatic, neurons, one.grid)
-        edits = synthetic_log_edits(
-            one.dataset.edits, table, contacts, rules=rules, identity=identity
-        )
+        return overlap_edits(automatic, neurons, contacts, one.grid, rules=rules, identity=identity)
+    table = overlap_table(automatic, neurons, one.grid)
+    return synthetic_log_edits(one.dataset.edits, table, contacts, rules=rules, identity=identity)
+
+
+def _check_edits(one: OpenedSource, edits: EditSet) -> None:
     if not edits.ops:
         reasons = ", ".join(f"{n} x {reason}" for reason, n in edits.excluded.most_common(5))
         raise NoSamplesError(
@@ -122,7 +128,6 @@ def _edits(
             found=f"left out: {reasons or 'nothing: the two segmentations agree'}",
             fix="Check that 'automatic' and 'neurons' belong together, or relax [edits]",
         )
-    return edits
 
 
 def _size_rules(settings: PlanSettings) -> OverlapRules:

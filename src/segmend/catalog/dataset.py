@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segmend.catalog.cases import with_cases
+from segmend.catalog.classes import As, class_volume, detected
 from segmend.catalog.labels import LabelSpec, segment_ids
-from segmend.catalog.record import Record, load_record
+from segmend.catalog.opening import Location, location, open_layer
+from segmend.catalog.record import MAIN, Layer, Record, load_record
 from segmend.catalog.tissue import cached_tissue
 from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.ids import Ids
 from segmend.core.registry import unknown_name
+from segmend.core.settings import settings
 from segmend.store.atomic import sha256_file
 from segmend.synthetic.history import Synapse, TrueEdit
-from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.volume import Volume
 
 if TYPE_CHECKING:  # it comes with the generator and its kernels
     from segmend.synthetic.tissue import Skeleton
-
-
-@dataclass(frozen=True, slots=True)
-class LabelLayers(Mapping[str, Volume]):
-    """Label layers of a data set by name, each opened when it is asked for."""
-
-    file: Path
-    record: Record
-
-    def __getitem__(self, name: str) -> Volume:
-        if name not in set(self):
-            raise unknown_name(f"label layer of '{self.record.name}'", name, dict.fromkeys(self))
-        return open_hdf5(self.file, self.record.layers[name].key)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, layer in self.record.layers.items() if layer.labels is not None)
-
-    def __len__(self) -> int:
-        return len(tuple(iter(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +35,25 @@ class Dataset:
 
     Attributes:
         record: What is known about it.
-        file: The HDF5 file that holds its layers.
+        at: Where its files lie.
+        version: Version of the segmentation.
+        volume: Which of its volumes; empty where it has one.
     """
 
     record: Record
-    file: Path
+    at: Location
+    version: str
+    volume: str = ""
 
     @property
     def name(self) -> str:
         """Name in the catalogue."""
         return self.record.name
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """What is recorded of its layers."""
+        return self.record.layers_of(self.version, self.volume)
 
     @property
     def image(self) -> Volume:
@@ -67,7 +62,7 @@ class Dataset:
         Raises:
             SchemaError: if it is stored in another dtype.
         """
-        volume = open_hdf5(self.file, self.record.layers["image"].key)
+        volume = self._open("image")
         if volume.dtype != np.uint8:
             raise SchemaError(
                 f"{volume.source} cannot be the image of '{self.name}'",
@@ -79,12 +74,25 @@ class Dataset:
     @property
     def labels(self) -> LabelLayers:
         """The label layers by name."""
-        return LabelLayers(self.file, self.record)
+        return LabelLayers(self)
 
     @property
     def classes(self) -> Volume:
-        """The layer of common classes (`segmend.catalog.labels.VOCABULARY`)."""
-        return self.labels["classes"]
+        """The common classes (`segmend.catalog.labels.VOCABULARY`), whatever layers hold them."""
+        return self.classes_without()
+
+    def classes_without(
+        self, ignore: Collection[str] = (), *, ignored_as: As = "background"
+    ) -> Volume:
+        """The common classes, some of them not wanted; see `class_volume`."""
+        layers = {name: (volume, self.spec(name)) for name, volume in self.labels.items()}
+        return class_volume(self.name, layers, ignore=ignore, ignored_as=ignored_as)
+
+    def spec(self, layer: str) -> LabelSpec:
+        """What the values of a label layer mean, decided from them where the record leaves it."""
+        volume, spec = self.labels[layer], self.layers[layer].labels
+        assert isinstance(spec, LabelSpec)
+        return detected(volume, spec)
 
     def segments(self, layer: str) -> Ids:
         """A whole instance layer in memory, background and invalid voxels 0.
@@ -96,15 +104,33 @@ class Dataset:
             uint64 ``(z, y, x)``.
         """
         volume = self.labels[layer]
-        spec = self.record.layers[layer].labels
-        assert isinstance(spec, LabelSpec)
-        return segment_ids(volume.read(volume.box).data, spec, source=volume.source)
+        return segment_ids(volume.read(volume.box).data, self.spec(layer), source=volume.source)
 
     def fingerprint(self) -> str:
-        """What its content depends on: the generator's key, or the file's sha256."""
-        if self.record.driver == "synthetic":
-            return f"synthetic:{self.file.stem}"
-        return f"sha256:{sha256_file(self.file)}"
+        """What its content depends on: the generator's key, or the files' sha256 and the URLs."""
+        if self.record.generated:
+            return f"{self.record.generated}:{self.at.of(self.record, MAIN).stem}"
+        files = {layer.file for layer in self.layers.values() if not layer.urls}
+        urls = sorted({layer.urls[0] for layer in self.layers.values() if layer.urls})
+        sums = {name: self._sha256(name) for name in sorted(files)}
+        if not urls and set(sums) == {MAIN}:
+            return f"sha256:{sums[MAIN]}"
+        text = json.dumps([self.version, self.volume, sums, urls])
+        return f"sources:{hashlib.sha256(text.encode()).hexdigest()}"
+
+    def _sha256(self, name: str) -> str:
+        place = self.at.of(self.record, name)
+        if place.is_file():
+            return sha256_file(place)
+        members = sorted(p for p in place.rglob("*") if p.is_file())
+        text = json.dumps([(str(p.relative_to(place)), sha256_file(p)) for p in members])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _open(self, name: str) -> Volume:
+        layers = self.layers
+        if name not in layers:
+            raise unknown_name(f"layer of '{self.name}'", name, layers)
+        return open_layer(self.record, name, layers[name], at=self.at, volume=self.volume)
 
     @property
     def edits(self) -> tuple[TrueEdit, ...]:
@@ -113,7 +139,7 @@ class Dataset:
             return ()
         from segmend.synthetic.write import read_edits
 
-        return read_edits(self.file)
+        return read_edits(self.at.of(self.record, MAIN))
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
@@ -122,7 +148,7 @@ class Dataset:
             return ()
         from segmend.synthetic.write import read_synapses
 
-        return read_synapses(self.file)
+        return read_synapses(self.at.of(self.record, MAIN))
 
     @property
     def skeletons(self) -> dict[int, Skeleton]:
@@ -131,42 +157,76 @@ class Dataset:
             return {}
         from segmend.synthetic.write import read_skeletons
 
-        return read_skeletons(self.file)
+        return read_skeletons(self.at.of(self.record, MAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLayers(Mapping[str, Volume]):
+    """Label layers of a data set by name, each opened when it is asked for."""
+
+    dataset: Dataset
+
+    def __getitem__(self, name: str) -> Volume:
+        if name not in set(self):
+            raise unknown_name(f"label layer of '{self.dataset.name}'", name, dict.fromkeys(self))
+        return self.dataset._open(name)  # noqa: SLF001  the other half of the same class
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, layer in self.dataset.layers.items() if layer.labels is not None)
+
+    def __len__(self) -> int:
+        return len(tuple(iter(self)))
 
 
 def open(  # noqa: A001  `sg.open` is the name people expect
-    name: str, *, path: str | Path | None = None, **parameters: Any
+    name: str,
+    *,
+    path: str | Path | None = None,
+    version: str | None = None,
+    volume: str | None = None,
+    **parameters: Any,
 ) -> Dataset:
     """Open a data set.
 
     Args:
         name: Name in the catalogue, or path of a record (``.toml``) of your own.
-        path: The HDF5 file, where it is not at the record's default place.
+        path: Its file, or the folder of its files, where they are not in the data folder
+            (``SEGMEND_DATA``, by default ``data``).
+        version: Version of the segmentation; by default the record's.
+        volume: Which volume, where there are several; by default the record's.
         **parameters: For ``synthetic``: fields of `segmend.synthetic.spec.TissueSpec`.
 
     Returns:
         The data set; ``synthetic`` is generated into the cache on the first call.
 
     Raises:
-        UnknownNameError: if there is no such data set.
-        BadInputError: if the file is not named, or a parameter does not exist.
+        UnknownNameError: if there is no such data set, version or volume.
+        BadInputError: if a parameter does not exist.
 
     Example:
         >>> import segmend as sg
         >>> em = sg.open("fib25", path="fib25.h5").image  # doctest: +SKIP
     """
     record, folder = load_record(name)
-    if record.driver == "synthetic":
+    if record.generated:
         if path is not None:
             raise BadInputError("'synthetic' is generated, it has no path")
-        return Dataset(record, cached_tissue(record.parameters | parameters))
+        file = cached_tissue(record.parameters | parameters)
+        return Dataset(record, Location(file.parent, file), record.version)
     if parameters:
         raise BadInputError(f"'{name}' takes no parameters", found=f"got {sorted(parameters)}")
-    place = path if path is not None else record.path
-    if not str(place):
-        raise BadInputError(
-            f"'{name}' needs to know where its file is",
-            found="the record names no default place",
-            fix=f"Pass path=..., for example sg.open('{name}', path='{name}.h5')",
-        )
-    return Dataset(record, folder / place)
+    at = location(record, folder or settings().data_dir, path)
+    chosen = version or record.version
+    if chosen not in {record.version, *record.versions}:
+        known = {record.version: None, **record.versions}
+        raise unknown_name(f"version of '{record.name}'", chosen, known)
+    if record.cases == "nnunet":
+        record = with_cases(record, at)
+    return Dataset(record, at, chosen, _volume(record, volume))
+
+
+def _volume(record: Record, asked: str | None) -> str:
+    chosen = asked or record.volume or next(iter(record.volumes), "")
+    if chosen and chosen not in record.volumes:
+        raise unknown_name(f"volume of '{record.name}'", chosen, record.volumes)
+    return chosen

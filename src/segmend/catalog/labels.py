@@ -14,19 +14,41 @@ from segmend.core.ids import Ids, as_ids
 VOCABULARY = ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
 """Common classes of semantic layers: the value is the position."""
 
+IGNORED = 255
+"""Value of a class array where nothing is known: no class, and no background either."""
+
+Kind = Literal["instance", "semantic", "coded", "detect"]
+
 
 class LabelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Meaning of the values of one label layer.
 
     Attributes:
-        kind: ``instance``: values are ids; ``semantic``: values are classes of `VOCABULARY`.
+        kind: ``instance``: values are ids; ``semantic``: values are classes; ``coded``: ids of
+            several classes, told apart by their range; ``detect``: ``semantic`` if no value is
+            above the largest in ``classes``, else ``instance``, decided when it is opened.
         background: The value that means "nothing here".
         invalid: Further values that are no ids (CREMI uses 2**64 - 2 for "not labelled").
+        as_class: Class of `VOCABULARY` that the ids of an instance layer belong to; empty: none
+            (an automatic segmentation repeats the neurons).
+        classes: Class by stored value of a semantic layer; empty: values are those of
+            `VOCABULARY`.
+        codes: Class by first id of a coded layer: ids run up to the next one's first.
     """
 
-    kind: Literal["instance", "semantic"]
+    kind: Kind
     background: int = 0
     invalid: tuple[int, ...] = ()
+    as_class: str = ""
+    classes: dict[str, str] = {}
+    codes: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        # msgspec reports a ValueError here as a validation error of the record.
+        named = [*self.classes.values(), *self.codes, *([self.as_class] if self.as_class else [])]
+        unknown = sorted(set(named) - set(VOCABULARY))
+        if unknown:
+            raise ValueError(f"no such class: {', '.join(unknown)}; known: {', '.join(VOCABULARY)}")
 
 
 def segment_ids(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> Ids:
@@ -55,3 +77,55 @@ def segment_ids(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> Ids:
     if nothing:
         ids = np.where(np.isin(ids, np.array(nothing, np.uint64)), np.uint64(0), ids)
     return ids
+
+
+def class_values(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> NDArray[np.uint8]:
+    """Classes of the values of a layer.
+
+    Args:
+        labels: Stored values, any integer dtype.
+        spec: Their meaning; not ``detect``, see `detected`.
+        source: Name for messages.
+
+    Returns:
+        uint8, the same shape: positions in `VOCABULARY`, `IGNORED` at invalid values.
+
+    Raises:
+        SchemaError: if a value of a semantic layer has no class.
+    """
+    if spec.kind == "instance":
+        found = _one_class(labels, spec)
+    elif spec.kind == "coded":
+        found = _coded_classes(labels, spec)
+    else:
+        found = _stored_classes(labels, spec, source)
+    if spec.invalid:
+        found[np.isin(labels, np.array(spec.invalid, np.uint64))] = IGNORED
+    return found
+
+
+def _one_class(labels: NDArray[Any], spec: LabelSpec) -> NDArray[np.uint8]:
+    known = labels != np.uint64(spec.background)
+    return np.where(known, np.uint8(VOCABULARY.index(spec.as_class)), np.uint8(0))
+
+
+def _coded_classes(labels: NDArray[Any], spec: LabelSpec) -> NDArray[np.uint8]:
+    ordered = sorted(spec.codes.items(), key=lambda item: item[1])
+    edges = np.array([first for _, first in ordered], np.uint64)
+    names = np.array([0, *(VOCABULARY.index(name) for name, _ in ordered)], np.uint8)
+    return names[np.searchsorted(edges, as_ids(labels), side="right")]
+
+
+def _stored_classes(labels: NDArray[Any], spec: LabelSpec, source: str) -> NDArray[np.uint8]:
+    by_value = {int(v): VOCABULARY.index(c) for v, c in spec.classes.items()}
+    by_value = by_value or {i: i for i in range(len(VOCABULARY))}
+    values = np.unique(labels)
+    unknown = [int(v) for v in values if int(v) not in by_value and int(v) not in spec.invalid]
+    if unknown:
+        raise SchemaError(
+            f"{source} holds values that are no class",
+            found=f"{unknown[:5]}; known: {sorted(by_value)}",
+            fix="Correct the record's label meaning, or the file",
+        )
+    table = np.array([by_value.get(int(v), 0) for v in values], np.uint8)
+    return table[np.searchsorted(values, labels)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,72 +12,205 @@ from segmend.catalog.labels import LabelSpec
 from segmend.core.errors import SchemaError
 from segmend.core.registry import unknown_name
 
-Driver = Literal["hdf5", "synthetic"]
+Role = Literal["train", "validation", "test", "none"]
+
+MAIN = "main"
+"""Name of the file of a data set that is one file."""
 
 
-class Licence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a record: every field is known, and none changes."""
+
+
+class Licence(Strict, frozen=True):
     """Terms of use.
 
     Attributes:
         state: ``stated`` by the owners, ``unstated``, or ``custom`` terms.
         name: SPDX name where there is one.
         source: Where the owners say so.
+        forbids: Uses that the terms forbid: ``redistribution`` (no crops written for others),
+            ``commercial``.
     """
 
     state: Literal["stated", "unstated", "custom"]
     name: str = ""
     source: str = ""
+    forbids: tuple[Literal["redistribution", "commercial"], ...] = ()
 
 
-class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One array of the data set.
+class File(Strict, frozen=True):
+    """One file of a data set that is fetched whole.
 
     Attributes:
-        key: Data set inside the HDF5 file.
-        doc: What it holds.
-        labels: Meaning of its values; None for the image.
+        path: Where it is kept, relative to the data folder (own records: to the record's folder).
+        urls: Where it is published, mirrors in order; empty for a file that the user has.
+        sha256: Of the file as published; empty where nobody has stated it.
+        md5: Likewise.
+        size_bytes: Likewise; 0 where unknown.
+        unpack: Format of an archive; it is unpacked into a folder of its name without suffix.
     """
 
-    key: str
+    path: str
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+    md5: str = ""
+    size_bytes: int = 0
+    unpack: Literal["", "zip", "tar.gz"] = ""
+
+    @property
+    def contents(self) -> str:
+        """The file, or the folder that its contents are unpacked into."""
+        return self.path.removesuffix(f".{self.unpack}") if self.unpack else self.path
+
+
+class Layer(Strict, frozen=True):
+    """One array of the data set. What is recorded is checked when it is opened.
+
+    Attributes:
+        doc: What it holds.
+        labels: Meaning of its values; None for the image.
+        file: Name of the file it lies in, if it has no ``urls``.
+        member: Path inside an unpacked archive or folder; ``{volume}`` stands for the volume.
+        key: Array inside the file.
+        urls: Where it is read lazily, mirrors in order.
+        driver: What opens it; empty: inferred.
+        dtype: Stored dtype; empty where unknown.
+        shape: Voxels ``(z, y, x)`` at `voxel_size_nm`; None where unknown.
+        voxel_size_nm: Voxel ``(z, y, x)`` of the scale that is opened; None: the file says.
+        offset_nm: Corner of the first voxel ``(z, y, x)``; None: the file says, or 0.
+        axes: Order of the stored axes, where the file does not say: ``"xyz"``.
+        options: What only its driver takes, see `segmend.volumes.open_volume`.
+        metadata_sha256: Of the file that describes a remote volume (``info``); empty: unknown.
+    """
+
     doc: str
     labels: LabelSpec | None = None
+    file: str = MAIN
+    member: str = ""
+    key: str = ""
+    urls: tuple[str, ...] = ()
+    driver: str = ""
+    dtype: str = ""
+    shape: tuple[int, int, int] | None = None
+    voxel_size_nm: tuple[float, float, float] | None = None
+    offset_nm: tuple[float, float, float] | None = None
+    axes: str = ""
+    options: dict[str, Any] = {}
+    metadata_sha256: str = ""
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Part(Strict, frozen=True):
+    """A version or a volume of a data set: what differs in it.
+
+    Attributes:
+        doc: What it is.
+        role: Its place in the official split, for a volume.
+        date: When a version was published, ISO.
+        layers: Layers that it adds or replaces.
+        without: Layers of the data set that it lacks.
+    """
+
+    doc: str = ""
+    role: Role = "none"
+    date: str = ""
+    layers: dict[str, Layer] = {}
+    without: tuple[str, ...] = ()
+
+
+class Overlap(Strict, frozen=True):
+    """Tissue shared with another data set: training on one leaks into the other.
+
+    Attributes:
+        dataset: Name of the other.
+        why: What is shared.
+    """
+
+    dataset: str
+    why: str
+
+
+class Uncertain(Strict, frozen=True):
+    """Something recorded that is not certain.
+
+    Attributes:
+        what: Field of the record, dotted, or ``*``.
+        why: What is known of it and from whom.
+    """
+
+    what: str
+    why: str
+
+
+class Record(Strict, frozen=True):
     """Everything that is known about a data set.
 
     Attributes:
         name: Name in the catalogue.
         title: One line for people.
         species: Value of the column ``species``.
-        version: Version of the segmentation; ids are unique within it.
-        driver: What opens it.
+        version: Default version of the segmentation; ids are unique within it.
         licence: Terms of use.
         citation: What to cite, plain text.
-        layers: Arrays by name; ``image`` and the label layers.
         grid_origin_nm: Corner ``(z, y, x)`` of the split cubes: the canonical bounds of the whole
             data set, never of the rows at hand.
-        path: Default file, relative to the record; empty where the caller must name one.
-        parameters: For the driver ``synthetic``: what is made unless the caller says otherwise.
+        layers: Arrays by name; ``image`` and the label layers.
+        files: Files that are fetched whole, by name.
+        versions: Further versions of the segmentation by name.
+        volumes: Volumes by name, where it has several.
+        volume: Default volume.
+        cases: ``nnunet``: the volumes are the cases of an nnU-Net folder, found when it is there.
+        generated: What makes it, if it is not read: ``synthetic``.
+        parameters: For a generated data set: what is made unless the caller says otherwise.
         tables: Further contents: ``edits``, ``synapses``, ``skeletons``.
+        tissue: Organ or region.
+        modality: For example ``FIB-SEM``.
+        bibtex: The citation for a bibliography.
+        homepage: Page of the owners.
+        split: The official split, in words.
+        metric: The official metric, in words.
+        default_box_nm: Box ``(z, y, x)`` start and stop that ``segmend fetch`` takes from a volume
+            too large to copy.
         defects: Known defects, one sentence each.
         overlaps: Data sets that share tissue with this one.
+        uncertain: What of this record is not certain.
     """
 
     name: str
     title: str
     species: str
     version: str
-    driver: Driver
     licence: Licence
     citation: str
-    layers: dict[str, Layer]
     grid_origin_nm: tuple[float, float, float]
-    path: str = ""
+    layers: dict[str, Layer] = {}
+    files: dict[str, File] = {}
+    versions: dict[str, Part] = {}
+    volumes: dict[str, Part] = {}
+    volume: str = ""
+    cases: Literal["", "nnunet"] = ""
+    generated: Literal["", "synthetic"] = ""
     parameters: dict[str, int] = {}
     tables: tuple[Literal["edits", "synapses", "skeletons"], ...] = ()
+    tissue: str = ""
+    modality: str = ""
+    bibtex: str = ""
+    homepage: str = ""
+    split: str = ""
+    metric: str = ""
+    default_box_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     defects: tuple[str, ...] = ()
-    overlaps: tuple[str, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    uncertain: tuple[Uncertain, ...] = ()
+
+    def layers_of(self, version: str, volume: str) -> dict[str, Layer]:
+        """The layers of one version of one volume; the names must exist."""
+        layers = dict(self.layers)
+        for part in (self.volumes.get(volume), self.versions.get(version)):
+            if part is not None:
+                layers |= part.layers
+                layers = {name: layer for name, layer in layers.items() if name not in part.without}
+        return layers
 
 
 def record_names() -> tuple[str, ...]:
@@ -86,14 +219,14 @@ def record_names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir()))
 
 
-def load_record(name: str) -> tuple[Record, Path]:
+def load_record(name: str) -> tuple[Record, Path | None]:
     """Load a record.
 
     Args:
         name: Name of a shipped record, or path of a ``.toml`` file of your own.
 
     Returns:
-        The record and the folder that its paths start from.
+        The record, and the folder that its paths start from; None for the data folder.
 
     Raises:
         UnknownNameError: if there is no such record.
@@ -107,7 +240,7 @@ def load_record(name: str) -> tuple[Record, Path]:
     if name not in record_names():
         raise unknown_name("data set", name, dict.fromkeys(record_names()))
     shipped = resources.files("segmend.catalog") / "records" / f"{name}.toml"
-    return _parse(shipped.read_bytes(), name), Path.cwd()
+    return _parse(shipped.read_bytes(), name), None
 
 
 def _parse(text: bytes, source: str) -> Record:
@@ -119,7 +252,29 @@ def _parse(text: bytes, source: str) -> Record:
             found=str(error),
             fix="See CONTRIBUTING.md, 'To add a data set'",
         ) from error
-    image = record.layers.get("image")
-    if image is None or image.labels is not None:
-        raise SchemaError(f"{source} needs a layer 'image' without label meaning")
+    _check(record, source)
     return record
+
+
+def _check(record: Record, source: str) -> None:
+    """What a schema cannot say: names that must exist, and an image in every volume."""
+    for volume in [""] if record.cases else [*record.volumes] or [""]:
+        image = record.layers_of(record.version, volume).get("image")
+        if image is None or image.labels is not None:
+            of = f" of volume '{volume}'" if volume else ""
+            raise SchemaError(f"{source} needs a layer 'image' without label meaning{of}")
+    parts = [record.layers, *(p.layers for p in (*record.versions.values(),))]
+    parts += [p.layers for p in record.volumes.values()]
+    for layers in parts:
+        for name, layer in layers.items():
+            if not record.generated and not layer.urls and layer.file not in record.files:
+                raise SchemaError(
+                    f"{source}: layer '{name}' lies in the file '{layer.file}', which has no entry",
+                    found=f"files: {sorted(record.files) or 'none'}",
+                    fix=f"Add [files.{layer.file}] with its path, or give the layer urls",
+                )
+    if record.volumes and not record.cases and record.volume not in record.volumes:
+        raise SchemaError(
+            f"{source}: the default volume '{record.volume}' is not one of its volumes",
+            found=f"volumes: {sorted(record.volumes)}",
+        )

@@ -99,6 +99,20 @@ class VoxelBox:
         high[axis] = max(min(stop, self.stop[axis]), low[axis])
         return VoxelBox((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
+    def without(self, other: VoxelBox) -> list[VoxelBox]:
+        """The voxels that are not in ``other``, as disjoint boxes."""
+        inner = self.intersect(other)
+        if inner is None:
+            return [self] if self.size else []
+        whole, boxes = self, []
+        for axis in range(3):
+            # Two slabs per axis; what is left shrinks to the common part.
+            low = whole.clip(axis, whole.start[axis], inner.start[axis])
+            high = whole.clip(axis, inner.stop[axis], whole.stop[axis])
+            boxes += [box for box in (low, high) if box.size]
+            whole = whole.clip(axis, inner.start[axis], inner.stop[axis])
+        return boxes
+
     def contains(self, other: VoxelBox) -> bool:
         """Whether every voxel of ``other`` lies in this box."""
         return _inside(other.start, other.stop, self.start, self.stop)

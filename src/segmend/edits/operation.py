@@ -10,9 +10,16 @@ from typing import Any, Literal
 
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError
-from segmend.core.ids import id_strings
+from segmend.core.ids import as_id, id_strings
 
 EditKind = Literal["merge", "split"]
+
+SideLayer = Literal["neurons", "after", "supervoxels"]
+"""Labels that tell the sides of a split apart: the true neurons, the segmentation after the edit,
+or the supervoxels that the segment was agglomerated from."""
+
+SideIds = tuple[tuple[int, ...], ...]
+"""For each side its ids in such a layer; no id is in two sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,13 @@ class EditOp:
         timestamp: Seconds since 1970, if the source has one.
         facts: What the source knows or measured (contact faces, roots as decimal strings, cause),
             JSON-able, for metadata.
+        sides_in: Splits only: the layer that holds their sides. Of ``neurons`` and ``after`` the
+            ``after_ids`` are ids.
+        cut: Splits whose sides are in ``supervoxels`` only: the supervoxels of each after-id.
+
+    Raises:
+        BadInputError: if there is a cut without supervoxels or supervoxels without a cut, or if
+            not every after-id has some of its own.
     """
 
     operation_id: str
@@ -62,6 +76,45 @@ class EditOp:
     source: str
     timestamp: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    sides_in: SideLayer = "neurons"
+    cut: SideIds = ()
+
+    def __post_init__(self) -> None:
+        check_cut(self.sides_in, self.cut, len(self.after_ids))
+
+    @property
+    def side_ids(self) -> SideIds:
+        """For each after-id its ids in the layer that holds the sides."""
+        return self.cut or tuple((after,) for after in self.after_ids)
+
+
+def check_cut(sides_in: SideLayer, cut: SideIds, sides: int) -> None:
+    """Check that a cut says which supervoxels go with which side, and nothing else has a cut.
+
+    Args:
+        sides_in: The layer that holds the sides.
+        cut: The supervoxels of each side.
+        sides: How many sides there are.
+
+    Raises:
+        BadInputError: if it does not.
+    """
+    if sides_in != "supervoxels":
+        if cut:
+            raise BadInputError(f"a cut names supervoxels, but the sides are in '{sides_in}'")
+        return
+    if len(cut) != sides or not all(cut):
+        raise BadInputError(
+            f"a cut into {sides} sides needs that many sets of supervoxels, none of them empty",
+            found=f"{len(cut)} sets of {[len(side) for side in cut]} supervoxels",
+        )
+    ids = Counter(as_id(value) for side in cut for value in side)
+    repeated = [value for value, n in ids.items() if n > 1]
+    if repeated or 0 in ids:
+        raise BadInputError(
+            "a supervoxel is on one side of a cut, and 0 is none",
+            found="0" if 0 in ids else f"{repeated[0]} is named more than once",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError, SchemaError
 from segmend.core.sample import ROW_SCHEMA
+from segmend.shards.checks import Origin, origin_of
 from segmend.shards.reader import Benchmark
+from segmend.shards.repair import repair
 from segmend.shards.rows import decode_row
 from segmend.tasks.task import Inputs, Target, Task
 
@@ -58,6 +60,7 @@ class Examples:
         self.positions = task.rows(sidecar)
         chosen = sidecar.take(np.flatnonzero(np.isin(sidecar["position"], self.positions)))
         self.hashes = tuple(chosen.column(KEY).to_pylist())
+        self._origins = [origin_of(name) for name in chosen.column("encoding").to_pylist()]
         self._labels = _labels(task, chosen)
         self._targets = targets
         self._threads = threads
@@ -81,17 +84,18 @@ class Examples:
     def __getitem__(self, i: int) -> Example:
         position = self.positions[i]
         (row,) = self.benchmark.read_rows([position], self._columns).to_pylist()
-        return self._decode(row)
+        return self._decode(row, self._origins[i])
 
     def __iter__(self) -> Iterator[Example]:
         if self._threads == 1:
-            yield from map(self._decode, self._rows())
+            for row, origin in zip(self._rows(), self._origins, strict=True):
+                yield self._decode(row, origin)
             return
         with ThreadPoolExecutor(self._threads) as pool:
             ahead: deque[Future[Example]] = deque()
             try:
-                for row in self._rows():
-                    ahead.append(pool.submit(self._decode, row))
+                for row, origin in zip(self._rows(), self._origins, strict=True):
+                    ahead.append(pool.submit(self._decode, row, origin))
                     if len(ahead) > 2 * self._threads:
                         yield ahead.popleft().result()
                 while ahead:
@@ -108,9 +112,11 @@ class Examples:
         for _, table in self.benchmark.read_groups(self.positions, self._columns):
             yield from table.to_pylist()
 
-    def _decode(self, row: dict[str, Any]) -> Example:
+    def _decode(self, row: dict[str, Any], origin: Origin) -> Example:
         try:
-            inputs = self.task.inputs(decode_row(row, self.task.input_columns))
+            # What published rows get wrong is corrected before anything else sees it.
+            stored = decode_row(row, self.task.input_columns)
+            inputs = self.task.inputs(repair(stored, origin)[0])
             target = None
             if self._targets:
                 target = self.task.target(decode_row(row, self.task.label_columns))
@@ -138,7 +144,9 @@ def examples(
     """
     if threads < 1:
         raise BadInputError(f"decoding needs at least one thread, got {threads}")
-    found = Examples(benchmark, task, benchmark.sidecar(split), targets=targets, threads=threads)
+    labels = (c for c in task.label_columns if ROW_SCHEMA[c].dtype == "float64")
+    sidecar = benchmark.sidecar(split, columns=(KEY, "task_routing", "encoding", *labels))
+    found = Examples(benchmark, task, sidecar, targets=targets, threads=threads)
     if not len(found):
         raise NoSamplesError(
             f"there are no rows for task '{task.name}' in split '{split}'",

@@ -15,6 +15,23 @@ _REBIAS = np.int32((112 << 23) - 0xFFF)
 _HALF_BITS = np.float32(0.5).view(np.int32)
 _SMALLEST_NORMAL = np.float32(2.0**-14)
 
+_CODES = np.arange(256)
+
+
+def _srgb_steps() -> NDArray[np.float32]:
+    """The linear values, ascending, at which the 8-bit sRGB code grows by one.
+
+    The curve is inverted once here: a power of every pixel would be rounded differently by
+    different mathematics libraries.
+    """
+    curve = (_CODES[1:] - 0.5) / 255
+    linear = np.where(curve <= 0.04045, curve / 12.92, ((curve + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)
+
+
+_SRGB_STEPS = _srgb_steps()
+_SRGB_VALUES = (2 * _CODES / 255 - 1).astype(np.float32)
+
 HALF_ONE = np.float16(1).view(np.uint16)
 """The bits of 1 in half precision."""
 
@@ -40,8 +57,7 @@ def srgb_coded(normals: NDArray[np.float32]) -> NDArray[np.float32]:
     ``2 v - 1`` without undoing the curve of IEC 61966-2-1 (reference 1.6).
     """
     linear = np.clip(normals * np.float32(0.5) + np.float32(0.5), 0, 1)
-    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (2 * np.rint(255 * curve) / 255 - 1).astype(np.float32)
+    return _SRGB_VALUES[np.searchsorted(_SRGB_STEPS, linear, side="right")]
 
 
 def write_half(

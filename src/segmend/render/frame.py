@@ -59,7 +59,8 @@ def draw(meshes: Sequence[Mesh], *, center_nm: Point, half_extent_nm: float) -> 
     """Draw one or two meshes with the cameras of `segmend.render.camera`.
 
     What lies outside the view cube (half-width 1.2 times the half-extent) is not drawn. Where A and
-    B have the same depth, the surface that is turned to the camera wins, then A.
+    B have the same depth, the surface that is turned to the camera wins, then one that the
+    positions of the two triangles decide: exchanging A and B exchanges them in the drawing too.
 
     Args:
         meshes: A, or A and B.

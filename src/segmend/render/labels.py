@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from segmend.core.box import VoxelBox
 from segmend.core.errors import GridMismatchError, SegmentNotFoundError
 from segmend.core.grid import VoxelGrid
+from segmend.edits.operation import SideIds
+from segmend.segments.rows import rows_of
 from segmend.volumes.volume import Volume
 
 SIDE_A, SIDE_B, NO_SIDE = 1, 2, 3
@@ -41,23 +44,38 @@ class SideBlock:
         return SideBlock(self.codes[local.slices], voxels, self.grid.crop(local))
 
     def larger_side(self) -> int:
-        """The side with more voxels here; A where they are even."""
-        in_a, in_b = _side_sizes(self.codes)
-        return SIDE_A if in_a >= in_b else SIDE_B
+        """The side with more voxels here; of equal ones that with the first voxel.
+
+        Whichever of them is called A, the same voxels are meant.
+        """
+        in_a, in_b, first = _side_sizes(rows_of(self.codes))
+        if in_a == in_b:
+            return int(first)
+        return SIDE_A if in_a > in_b else SIDE_B
 
     def with_rest(self, side: int) -> SideBlock:
         """The same block with the voxels of the segment on neither side given to ``side``."""
         codes = np.where(self.codes == NO_SIDE, np.uint8(side), self.codes)
         return SideBlock(codes, self.voxels, self.grid)
 
-    def around(self, *sides: int) -> SideBlock:
-        """The part that holds one or two sides, with one voxel around where the block goes on."""
-        found = _extent(self.codes, np.uint8(sides[0]), np.uint8(sides[-1]))
-        if found[1] == 0:
+    def held(self) -> dict[int, VoxelBox]:
+        """The smallest box around each side, by its code; a side that does not occur has none."""
+        ends = _extents(rows_of(self.codes))
+        found = {side: ends[side - SIDE_A] for side in (SIDE_A, SIDE_B)}
+        return {
+            side: VoxelBox((e[0], e[2], e[4]), (e[1], e[3], e[5])).shift(self.voxels.start)
+            for side, e in found.items()
+            if e[1]
+        }
+
+    def around(self, *boxes: VoxelBox) -> SideBlock:
+        """The part that holds some boxes, with one voxel around where the block goes on."""
+        if not boxes:
             return self.crop(VoxelBox(self.voxels.start, self.voxels.start))
-        held = VoxelBox((found[0], found[2], found[4]), (found[1], found[3], found[5]))
-        near = held.grow(1).shift(self.voxels.start).intersect(self.voxels)
-        return self.crop(near or self.voxels)
+        start = tuple(min(at) for at in zip(*(b.start for b in boxes), strict=True))
+        stop = tuple(max(at) for at in zip(*(b.stop for b in boxes), strict=True))
+        near = VoxelBox((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])).grow(1)
+        return self.crop(near.intersect(self.voxels) or self.voxels)
 
 
 def read_pair(labels: Volume, ids: tuple[int, ...], voxels: VoxelBox) -> SideBlock:
@@ -80,33 +98,46 @@ def read_pair(labels: Volume, ids: tuple[int, ...], voxels: VoxelBox) -> SideBlo
 
 
 def read_sides(
-    labels: Volume, segment: int, neurons: Volume, sides: tuple[int, int], voxels: VoxelBox
+    labels: Volume, segment: int, layer: Volume, sides: SideIds, voxels: VoxelBox
 ) -> SideBlock:
-    """Read where the two sides of one segment lie: its voxels inside two neurons.
+    """Read where the two sides of one segment lie: its voxels inside some ids of another layer.
+
+    The layer is read only where the segment lies.
 
     Args:
         labels: The segmentation with the segment.
         segment: Its id.
-        neurons: The segmentation with the neurons, on the same grid.
-        sides: Ids of the neurons, A then B.
+        layer: The labels that tell the sides apart, on the same grid: neurons, the segmentation
+            after the split, or supervoxels.
+        sides: Ids of that layer, for A and for B; disjoint.
         voxels: What to read, inside the volume.
 
     Raises:
         GridMismatchError: if the volumes lie on different grids.
+        SegmentNotFoundError: for an id that a volume's dtype cannot hold.
         ReadFailedError: if voxels cannot be read.
     """
-    if labels.grid != neurons.grid:
+    if labels.grid != layer.grid:
         raise GridMismatchError(
-            f"{labels.source} and {neurons.source} must lie on one grid",
-            found=f"{labels.grid} and {neurons.grid}",
+            f"{labels.source} and {layer.source} must lie on one grid",
+            found=f"{labels.grid} and {layer.grid}",
         )
-    whole = _as_stored(labels, segment)
-    first, second = _as_stored(neurons, sides[0]), _as_stored(neurons, sides[1])
-    codes = np.empty(voxels.shape, np.uint8)
-    for part, out in _parts(voxels, codes):
-        inside = labels.read_voxels(part).data == whole
-        _code_sides(inside, neurons.read_voxels(part).data, first, second, out)
-    return SideBlock(codes, voxels, labels.grid.crop(voxels))
+    ids, codes = _sorted_sides(layer, sides)
+    block = read_pair(labels, (segment,), voxels)
+    held = block.held().get(SIDE_A)
+    if held is not None:
+        for part, out in _parts(held, block.crop(held).codes):
+            _code_sides(layer.read_voxels(part).data, ids, codes, rows_of(out))
+    return block
+
+
+def _sorted_sides(layer: Volume, sides: SideIds) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Ids in the layer's dtype, ascending, and the code of each."""
+    ids = [_as_stored(layer, value) for side in sides for value in side]
+    codes = [code for code, side in zip((SIDE_A, SIDE_B), sides, strict=True) for _ in side]
+    stored = np.array(ids, layer.dtype)
+    order = np.argsort(stored)
+    return stored[order], np.array(codes, np.uint8)[order]
 
 
 def _parts(
@@ -144,45 +175,76 @@ def _code_pair(labels, first, second, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _code_sides(inside, neurons, first, second, out):  # type: ignore[no-untyped-def]
-    for z in range(inside.shape[0]):
-        for y in range(inside.shape[1]):
-            row, held, target = neurons[z, y], inside[z, y], out[z, y]
-            for x in range(inside.shape[2]):
-                code = SIDE_A if row[x] == first else SIDE_B if row[x] == second else NO_SIDE
-                target[x] = code if held[x] else 0
+def _code_sides(layer, ids, codes, out):  # type: ignore[no-untyped-def]
+    """Code the voxels of a segment by side.
+
+    Args:
+        layer: Labels that tell the sides apart, ``(z, y, x)``.
+        ids: Ids of both sides in the same dtype, ascending.
+        codes: uint8, the side of each.
+        out: `Rows` of uint8, not 0 inside the segment; overwritten there.
+    """
+    for z in range(layer.shape[0]):
+        for y in range(layer.shape[1]):
+            start = z * out.layer + y * out.row
+            source, target = layer[z, y], out.flat[start : start + layer.shape[2]]
+            last, code = source[0], _side_of(ids, codes, source[0])
+            for x in range(layer.shape[2]):
+                if target[x]:
+                    # Neighbours mostly agree: look the sides up once per run.
+                    if source[x] != last:
+                        last, code = source[x], _side_of(ids, codes, source[x])
+                    target[x] = code
 
 
 @njit(cache=True, nogil=True)
-def _side_sizes(codes):  # type: ignore[no-untyped-def]
-    """Voxels of A and of B."""
-    in_a, in_b = 0, 0
-    for z in range(codes.shape[0]):
-        for y in range(codes.shape[1]):
-            row = codes[z, y]
+def _side_of(ids, codes, value):  # type: ignore[no-untyped-def]
+    at = np.searchsorted(ids, value)
+    return codes[at] if at < ids.shape[0] and ids[at] == value else np.uint8(NO_SIDE)
+
+
+@njit(cache=True, nogil=True)
+def _side_sizes(rows):  # type: ignore[no-untyped-def]
+    """Voxels of A and of B, and which of them comes first (A where there is neither)."""
+    in_a, in_b, first = 0, 0, 0
+    for z in range(rows.shape[0]):
+        for y in range(rows.shape[1]):
+            start = z * rows.layer + y * rows.row
+            row = rows.flat[start : start + rows.shape[2]]
             for x in range(row.shape[0]):
                 in_a += row[x] == SIDE_A
                 in_b += row[x] == SIDE_B
-    return in_a, in_b
+            if first == 0 and in_a + in_b > 0:
+                for x in range(row.shape[0] - 1, -1, -1):
+                    first = row[x] if row[x] in (SIDE_A, SIDE_B) else first
+    return in_a, in_b, first if first else SIDE_A
 
 
 @njit(cache=True, nogil=True)
-def _extent(codes, first, second):  # type: ignore[no-untyped-def]
-    """Start and stop of two codes on each axis; all 0 if neither occurs."""
-    nz, ny, nx = codes.shape
-    in_z, in_y = np.zeros(nz, np.bool_), np.zeros(ny, np.bool_)
-    columns = np.zeros(nx, np.bool_)
+def _extents(rows):  # type: ignore[no-untyped-def]
+    """For A and for B: start and stop on each axis, z first; all 0 if it does not occur."""
+    nz, ny, nx = rows.shape
+    in_z, in_y = np.zeros((2, nz), np.bool_), np.zeros((2, ny), np.bool_)
+    columns_a, columns_b = np.zeros(nx, np.bool_), np.zeros(nx, np.bool_)
     for z in range(nz):
         for y in range(ny):
-            row = codes[z, y]
-            held = False
+            start = z * rows.layer + y * rows.row
+            row = rows.flat[start : start + nx]
+            held_a, held_b = False, False
             for x in range(nx):
-                hit = (row[x] == first) | (row[x] == second)
-                columns[x] |= hit
-                held |= hit
-            in_z[z] |= held
-            in_y[y] |= held
-    return _ends(in_z) + _ends(in_y) + _ends(columns)
+                in_a, in_b = row[x] == SIDE_A, row[x] == SIDE_B
+                columns_a[x] |= in_a
+                columns_b[x] |= in_b
+                held_a |= in_a
+                held_b |= in_b
+            in_z[0, z] |= held_a
+            in_z[1, z] |= held_b
+            in_y[0, y] |= held_a
+            in_y[1, y] |= held_b
+    return (
+        _ends(in_z[0]) + _ends(in_y[0]) + _ends(columns_a),
+        _ends(in_z[1]) + _ends(in_y[1]) + _ends(columns_b),
+    )
 
 
 @njit(cache=True, nogil=True)

@@ -42,9 +42,7 @@ def fuse(first, second, out):  # type: ignore[no-untyped-def]
                 near_a, near_b = _depth(a), _depth(b)
                 winner = 0 if a < b else 1
                 if abs(near_a - near_b) <= SAME_DEPTH:
-                    turned_away = not _faces_camera(points_a, faces_a, _face(a), view)
-                    to_b = turned_away and _faces_camera(points_b, faces_b, _face(b), view)
-                    winner = 1 if to_b else 0
+                    winner = _first_of_two((points_a, faces_a, a), (points_b, faces_b, b), view)
                 owner[view, y, x] = winner
                 depth[view, y, x] = near_b if winner else near_a
 
@@ -101,6 +99,39 @@ def _faces_camera(points, faces, number, view):  # type: ignore[no-untyped-def]
     cx, cy = _project(points, faces[number, 2], view)
     # Rows grow downwards: counter-clockwise on the image is a negative area.
     return edge(ax, ay, bx, by, cx, cy) < 0
+
+
+@njit(cache=True, nogil=True)
+def _first_of_two(first, second, view):  # type: ignore[no-untyped-def]
+    """Which of two triangles at one depth is seen: 0 or 1.
+
+    Whichever drawing is called A, the same triangle is seen.
+
+    Args:
+        first: Points and faces of A, and its key at the pixel.
+        second: The same of B.
+        view: Number of the view.
+    """
+    points_a, faces_a, a = first
+    points_b, faces_b, b = second
+    towards_a = _faces_camera(points_a, faces_a, _face(a), view)
+    towards_b = _faces_camera(points_b, faces_b, _face(b), view)
+    if towards_a != towards_b:
+        return 1 if towards_b else 0
+    if _depth(a) != _depth(b):
+        return 1 if _depth(b) < _depth(a) else 0
+    for axis in range(3):
+        from_a = _corner_sum(points_a, faces_a, _face(a), axis)
+        from_b = _corner_sum(points_b, faces_b, _face(b), axis)
+        if from_a != from_b:
+            return 1 if from_b < from_a else 0
+    return 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _corner_sum(points, faces, number, axis):  # type: ignore[no-untyped-def]
+    i, j, k = faces[number, 0], faces[number, 1], faces[number, 2]
+    return np.int64(points[i, axis]) + np.int64(points[j, axis]) + np.int64(points[k, axis])
 
 
 @njit(cache=True, nogil=True, inline="always")

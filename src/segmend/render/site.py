@@ -13,13 +13,14 @@ from segmend.core.box import Box, Point, VoxelBox
 from segmend.core.errors import BadInputError, GridMismatchError, RenderError
 from segmend.core.grid import VoxelGrid
 from segmend.core.sample import VIEWS
+from segmend.edits.operation import SideLayer, check_cut
 from segmend.render.camera import pixel_size
 from segmend.render.contact import CENTRAL, contact_point, inner_point
 from segmend.render.frame import Encoding, Frame, draw, encode_geometry, split_masks
 from segmend.render.labels import SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
 from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels, window_width
 from segmend.samples.candidate import VIEW_CUBE, Candidate
-from segmend.segments.mesh import Mesh, mesh_from_mask
+from segmend.segments.mesh import Mesh, mesh_from_codes
 from segmend.segments.surface_nets import REACH
 from segmend.volumes.volume import Volume
 
@@ -34,7 +35,11 @@ class Layers:
     Attributes:
         image: EM.
         automatic: The segmentation under question.
-        neurons: The corrected segmentation; only ``split_edit`` needs it.
+        neurons: The corrected segmentation.
+        after: The segmentation after the edits.
+        supervoxels: What the segments were agglomerated from.
+
+    Of the last three a ``split_edit`` needs the one that its ``sides_in`` names.
 
     Raises:
         GridMismatchError: if they lie on different grids.
@@ -43,9 +48,16 @@ class Layers:
     image: Volume
     automatic: Volume
     neurons: Volume | None = None
+    after: Volume | None = None
+    supervoxels: Volume | None = None
+
+    def sides(self, name: SideLayer) -> Volume | None:
+        """The layer that holds the sides of a split."""
+        layers = {"neurons": self.neurons, "after": self.after, "supervoxels": self.supervoxels}
+        return layers[name]
 
     def __post_init__(self) -> None:
-        for volume in (self.automatic, self.neurons):
+        for volume in (self.automatic, self.neurons, self.after, self.supervoxels):
             if volume is not None and volume.grid != self.image.grid:
                 raise GridMismatchError(
                     f"{volume.source} must lie on the grid of {self.image.source}",
@@ -126,10 +138,12 @@ def _check(candidate: Candidate, layers: Layers) -> None:
             f"a {kind.name} has {'two different sides' if split else 'no sides'}",
             found=f"ids {candidate.sides}",
         )
-    if split and layers.neurons is None:
+    check_cut(candidate.sides_in, candidate.cut, len(candidate.sides))
+    if split and layers.sides(candidate.sides_in) is None:
         raise BadInputError(
-            "the sides of a split_edit are parts of neurons",
-            fix="Give Layers(neurons=...), the corrected segmentation",
+            f"the sides of {candidate.combined_hash} are parts of '{candidate.sides_in}'",
+            found="there is no such layer",
+            fix=f"Give Layers({candidate.sides_in}=...)",
         )
     if 0 in candidate.segments + candidate.sides:
         raise BadInputError("id 0 is background and cannot be drawn")
@@ -157,12 +171,11 @@ def _inside(voxels: VoxelBox, wanted: VoxelBox) -> VoxelBox:
 
 
 def _read(candidate: Candidate, layers: Layers, voxels: VoxelBox) -> SideBlock:
-    if candidate.sides and layers.neurons is not None:
-        first, second = candidate.sides
-        return read_sides(
-            layers.automatic, candidate.segments[0], layers.neurons, (first, second), voxels
-        )
-    return read_pair(layers.automatic, candidate.segments, voxels)
+    layer = layers.sides(candidate.sides_in) if candidate.sides else None
+    if layer is None:
+        return read_pair(layers.automatic, candidate.segments, voxels)
+    (segment,) = candidate.segments
+    return read_sides(layers.automatic, segment, layer, candidate.side_ids, voxels)
 
 
 def _whole(sides: SideBlock, rest_to: int | None) -> SideBlock:
@@ -172,21 +185,24 @@ def _whole(sides: SideBlock, rest_to: int | None) -> SideBlock:
 
 def _frames(candidate: Candidate, view: SideBlock) -> tuple[Frame, dict[str, NDArray[np.uint8]]]:
     """The drawing of the geometry and, for a split, the masks of its two sides."""
+    held = view.held()
     if candidate.sides:
-        pair = _drawn(candidate, [_mesh(view, SIDE_A), _mesh(view, SIDE_B)], "side_not_in_view")
-        meshes = [_mesh(view, SIDE_A, SIDE_B)]
+        sides = [_mesh(view, held, SIDE_A), _mesh(view, held, SIDE_B)]
+        pair = _drawn(candidate, sides, "side_not_in_view")
+        meshes = [_mesh(view, held, SIDE_A, SIDE_B)]
         whole = _drawn(candidate, meshes, "segment_not_in_view")
         # Through an open crop face the cut itself could be seen, where the segment shows nothing.
         owner = np.where(whole.owner < 0, np.int8(-1), pair.owner)
         return whole, split_masks(dataclasses.replace(pair, owner=owner))
     shown = (SIDE_A, SIDE_B)[: len(candidate.segments)]
-    return _drawn(candidate, [_mesh(view, s) for s in shown], "segment_not_in_view"), {}
+    meshes = [_mesh(view, held, side) for side in shown]
+    return _drawn(candidate, meshes, "segment_not_in_view"), {}
 
 
-def _mesh(view: SideBlock, *sides: int) -> Mesh:
-    part = view.around(*sides)
-    mask = part.codes == sides[0] if len(sides) == 1 else part.codes > 0
-    return mesh_from_mask(mask, part.grid)
+def _mesh(view: SideBlock, held: dict[int, VoxelBox], *sides: int) -> Mesh:
+    """The mesh of one or both sides, made from the part of the view that holds them."""
+    part = view.around(*(held[side] for side in sides if side in held))
+    return mesh_from_codes(part.codes, sides, part.grid)
 
 
 def _drawn(candidate: Candidate, meshes: list[Mesh], reason: str) -> Frame:
@@ -206,10 +222,9 @@ def _drawn(candidate: Candidate, meshes: list[Mesh], reason: str) -> Frame:
 def _em_center(candidate: Candidate, view: SideBlock) -> Point:
     center = candidate.render_center_nm
     if not candidate.sample_type.dual:
-        return inner_point(view.codes > 0, view.grid, center)
+        return inner_point(view.codes, view.grid, center)
     cube_nm = 2 * VIEW_CUBE * candidate.view_extent_nm
-    mask_a, mask_b = view.codes == SIDE_A, view.codes == SIDE_B
-    return contact_point(mask_a, mask_b, view.grid, center, cube_nm=cube_nm)
+    return contact_point(view.codes, view.grid, center, cube_nm=cube_nm)
 
 
 def _facts(

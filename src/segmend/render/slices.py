@@ -11,16 +11,11 @@ from segmend.core.box import Box, Point, Triple, VoxelBox
 from segmend.core.errors import BadInputError, RenderError
 from segmend.core.grid import VoxelGrid
 from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE, em_channel
+from segmend.render.contrast import stretch_limits, write_image
 from segmend.render.labels import SideBlock
 from segmend.render.planes import CARDINAL, PlaneAxes, best_plane, voxel_steps
 from segmend.render.sampling import sample_em, sample_sides
 from segmend.volumes.volume import Block, Volume
-
-STRETCH = (1, 99)
-"""Percentiles of a slice that become 0 and 255."""
-
-NO_CONTRAST = 128
-"""Grey of a slice whose percentiles are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ def em_slices(site: EmSite) -> EmViews:
             f"no image is stored around {site.center_nm} nm (z, y, x)",
             found=f"{site.image.source} covers {site.image.box}",
         )
-    limits = {name: np.percentile(cut.em[cut.covered], STRETCH) for name, cut in cuts.items()}
+    limits = {name: stretch_limits(cut.em, cut.covered) for name, cut in cuts.items()}
     images = {name: _image(cut, limits[name]) for name, cut in cuts.items()}
     return EmViews(
         images,
@@ -204,16 +199,9 @@ def _planes_voxels(site: EmSite, center: NDArray[np.float64], planes: list[Plane
     return found or VoxelBox((0, 0, 0), (0, 0, 0))
 
 
-def _image(cut: Cut, limits: NDArray[np.floating]) -> NDArray[np.uint8]:
-    low, high = (np.float32(v) for v in limits)
-    image = np.zeros((IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
-    if high > low:
-        grey = np.rint(np.clip((cut.em - low) * (255 / (high - low)), 0, 255))
-    else:
-        grey = np.full_like(cut.em, NO_CONTRAST)
-    image[..., em_channel("em")] = np.where(cut.covered, grey, 0)
-    image[..., em_channel("mask_a")] = (cut.sides & 1) * 255
-    image[..., em_channel("mask_b")] = (cut.sides >> 1 & 1) * 255
+def _image(cut: Cut, limits: tuple[np.float32, np.float32]) -> NDArray[np.uint8]:
+    image = np.empty((IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
+    write_image((cut.em, cut.covered, cut.sides), limits, image)
     return image
 
 

@@ -12,6 +12,7 @@ from segmend.core.box import Box, Point
 from segmend.core.errors import BadInputError
 from segmend.core.ids import as_id, id_strings
 from segmend.core.sample import SampleType, combined_hash, sample_type, source_archive
+from segmend.edits.operation import SideIds, SideLayer
 
 VIEW_CUBE = 1.2
 """Half-width of the rendered cube in units of the view half-extent (reference 1.5)."""
@@ -32,7 +33,7 @@ class Candidate:
         key: Tells the samples of one operation apart; empty for edits.
         anchor_nm: The site, ``(z, y, x)`` nm: with jitter the centre of the view.
         segments: Ids in the automatic segmentation: ``(A, B)`` for dual types, ``(A,)`` else.
-        sides: ``split_edit`` only: ids of the two neurons whose parts of the segment are A and B.
+        sides: ``split_edit`` only: the two after-ids whose parts of the segment are A and B.
         swapped: Whether A and B were exchanged against their natural order (random by seed).
         render_center_nm: Centre of the views, ``(z, y, x)`` nm.
         view_extent_nm: Half-width of the views, nm.
@@ -41,6 +42,8 @@ class Candidate:
         neurons: True neurons of everything shown, sorted: their lineage.
         parent_nm: Derived samples only: anchor of the edit they were derived from, which decides
             their split in place of their own.
+        sides_in: The layer that holds the sides (`EditOp`).
+        cut: Where that is ``supervoxels``: those of A and those of B.
     """
 
     kind: str
@@ -60,6 +63,13 @@ class Candidate:
     facts: dict[str, Any] = field(default_factory=dict)
     neurons: tuple[int, ...] = ()
     parent_nm: Point | None = None
+    sides_in: SideLayer = "neurons"
+    cut: SideIds = ()
+
+    @property
+    def side_ids(self) -> SideIds:
+        """Ids of A and of B in the layer that holds the sides; nothing where there are none."""
+        return self.cut or tuple((side,) for side in self.sides)
 
     @property
     def sample_type(self) -> SampleType:
@@ -97,6 +107,7 @@ class Candidate:
         data["segments"] = id_strings(self.segments)
         data["sides"] = id_strings(self.sides)
         data["neurons"] = id_strings(self.neurons)
+        data["cut"] = [id_strings(side) for side in self.cut]
         data["cluster_id"] = str(self.cluster_id)
         return data
 
@@ -106,6 +117,7 @@ class Candidate:
         data = dict(data)
         for name in ("segments", "sides", "neurons"):
             data[name] = tuple(as_id(v) for v in data[name])
+        data["cut"] = tuple(tuple(as_id(v) for v in side) for side in data["cut"])
         for name in ("anchor_nm", "render_center_nm", "parent_nm"):
             if data[name] is not None:
                 z, y, x = data[name]

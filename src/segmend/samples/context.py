@@ -11,7 +11,7 @@ from segmend.core.box import VoxelBox
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
-from segmend.edits.operation import EditSet, Identity
+from segmend.edits.operation import EditSet, Identity, SideLayer
 from segmend.edits.overlap import OverlapRules
 from segmend.edits.overlap_table import Overlap, overlap_table
 from segmend.segments.boxes import segment_boxes
@@ -85,6 +85,8 @@ class SampleContext:
         synapses: Synapses, if known.
         rules: How candidates are drawn.
         seed: Seed of every draw.
+        after: uint64 ``(z, y, x)``, the segmentation after the edits, if a split's sides are in it.
+        supervoxels: uint64 ``(z, y, x)``, the same for supervoxels.
     """
 
     dataset: str
@@ -99,6 +101,24 @@ class SampleContext:
     synapses: tuple[Synapse, ...]
     rules: SampleRules
     seed: int
+    after: Ids | None = None
+    supervoxels: Ids | None = None
+
+    def sides(self, name: SideLayer) -> Ids:
+        """The labels that hold the sides of a split.
+
+        Raises:
+            BadInputError: if the context lacks them.
+        """
+        layers = {"neurons": self.neurons, "after": self.after, "supervoxels": self.supervoxels}
+        labels = layers[name]
+        if labels is None:
+            raise BadInputError(
+                f"the sides of a split are in the layer '{name}'",
+                found="the context has no such layer",
+                fix=f"Give SampleContext({name}=...)",
+            )
+        return labels
 
     @property
     def identity(self) -> Identity:

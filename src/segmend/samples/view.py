@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 
 from segmend.core.box import Point, nanometres, picometres
+from segmend.core.ids import Ids
 from segmend.core.random import keyed_generator, keyed_unit
 from segmend.core.sample import combined_hash, sample_type, source_archive
 from segmend.samples.candidate import Candidate, sample_hash
@@ -72,11 +73,17 @@ def draw_swap(seed: int, primary_key: str) -> bool:
     return keyed_unit("order", seed, primary_key) < 0.5
 
 
-def neurons_in_view(context: SampleContext, candidate: Candidate) -> Counter[int]:
-    """Voxels of the candidate's first segment in its view cube, by true neuron (0: none)."""
+def labels_in_view(context: SampleContext, candidate: Candidate, labels: Ids) -> Counter[int]:
+    """Voxels of the candidate's first segment in its view cube, by their other label.
+
+    Args:
+        context: Gives the segmentation.
+        candidate: Gives segment and view.
+        labels: The other labels, uint64 on the same grid: neurons, supervoxels, ...
+    """
     voxels = context.grid.to_voxels(candidate.view_cube).intersect(context.grid.voxels)
     if voxels is None:
         return Counter()
     inside = context.automatic[voxels.slices] == np.uint64(candidate.segments[0])
-    ids, counts = np.unique(context.neurons[voxels.slices][inside], return_counts=True)
+    ids, counts = np.unique(labels[voxels.slices][inside], return_counts=True)
     return Counter(dict(zip(ids.tolist(), counts.tolist(), strict=True)))

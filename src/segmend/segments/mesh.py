@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
+from segmend.segments.rows import rows_of
 from segmend.segments.surface_nets import SPARE, count_elements, packed_mask, surface_nets
 
 Floats = NDArray[np.float32]
@@ -26,8 +27,10 @@ class Mesh:
         vertices: float32 ``(n, 3)``, nm from ``origin_nm``, order ``(z, y, x)``.
         faces: uint32 ``(m, 3)``: vertices of each triangle, counter-clockwise seen from outside
             the segment in the right-handed frame ``(x, y, z)``.
-        normals: float32 ``(n, 3)``: unit normals that point out of the segment, ``(z, y, x)``.
+        normals: float32 ``(n, 3)``: unit normals that point out of the segment, ``(z, y, x)``;
+            zero where nothing tells the direction (a renderer takes the triangle's own).
         origin_nm: Where ``vertices`` are measured from, ``(z, y, x)`` nm.
+        level_of_detail: 0 for the finest that its source has, then coarser.
 
     Raises:
         BadInputError: if shapes or dtypes disagree, a number is not finite or a face names a
@@ -38,6 +41,7 @@ class Mesh:
     faces: NDArray[np.uint32]
     normals: Floats
     origin_nm: Point = (0.0, 0.0, 0.0)
+    level_of_detail: int = 0
 
     def __post_init__(self) -> None:
         _check_array("vertices", self.vertices, np.float32)
@@ -53,6 +57,8 @@ class Mesh:
                 "a mesh is placed by three finite coordinates (z, y, x)",
                 found=f"origin_nm {self.origin_nm}",
             )
+        if self.level_of_detail < 0:
+            raise BadInputError(f"a level of detail is at least 0, got {self.level_of_detail}")
         if self.faces.size and int(self.faces.max()) >= len(self.vertices):
             raise BadInputError(
                 f"a face names vertex {int(self.faces.max())}",
@@ -94,20 +100,35 @@ def mesh_from_mask(mask: NDArray[np.bool_], grid: VoxelGrid) -> Mesh:
             "a mesh is made from a bool array (z, y, x)",
             found=f"got {mask.dtype} with shape {mask.shape}",
         )
-    if mask.shape != grid.shape:
+    return mesh_from_codes(mask.view(np.uint8), (1,), grid)
+
+
+def mesh_from_codes(codes: NDArray[np.uint8], wanted: tuple[int, ...], grid: VoxelGrid) -> Mesh:
+    """As `mesh_from_mask`, of the voxels that hold one of some codes.
+
+    Args:
+        codes: uint8 ``(z, y, x)``.
+        wanted: One or two codes: those inside the surface.
+        grid: Where the codes lie.
+
+    Raises:
+        GridMismatchError: if codes and grid have different shapes.
+    """
+    shape = codes.shape
+    if shape != grid.shape:
         raise GridMismatchError(
-            "mask and grid must have one shape", found=f"mask {mask.shape}, grid {grid.shape}"
+            "mask and grid must have one shape", found=f"mask {shape}, grid {grid.shape}"
         )
-    if min(mask.shape) < 2:
+    if min(shape) < 2:
         nothing = np.empty((0, 3), np.float32)
         return Mesh(nothing, np.empty((0, 3), np.uint32), nothing, grid.offset)
-    words = packed_mask(mask)
-    rows = np.zeros(words.shape[:2], np.bool_)
-    n, m = count_elements(words, mask.shape, rows)
+    words = packed_mask(rows_of(codes), np.uint8(wanted[0]), np.uint8(wanted[-1]))
+    crossed = np.zeros(words.shape[:2], np.bool_)
+    n, m = count_elements(words, shape, crossed)
     vertices, normals = np.empty((n, 3), np.float32), np.empty((n, 3), np.float32)
     faces = np.empty((m + SPARE, 3), np.uint32)
     size = np.array(grid.voxel_size)
-    surface_nets(words, mask.shape, rows, size, (vertices, normals, faces))
+    surface_nets(words, shape, crossed, size, (vertices, normals, faces))
     return Mesh(vertices, faces[:m], normals, grid.offset)
 
 

@@ -90,13 +90,18 @@ _BOTH, _DERIVED = _row_tables()
 
 
 @njit(cache=True, nogil=True)
-def packed_mask(mask):  # type: ignore[no-untyped-def]
-    """Pack a mask to one bit per voxel, its border repeated `PAD` times.
+def packed_mask(rows, first, second):  # type: ignore[no-untyped-def]
+    """Pack the voxels that hold one of two codes to one bit each, the border repeated `PAD` times.
+
+    Args:
+        rows: `Rows` of uint8 codes.
+        first: uint8.
+        second: uint8, the same as ``first`` where one code is wanted.
 
     Returns:
         uint64 ``(z, y, word)``: bit ``b`` of word ``w`` is voxel ``STRIDE * w + b`` of a row.
     """
-    nz, ny, nx = mask.shape
+    nz, ny, nx = rows.shape
     count = (nx + 2 * PAD) // STRIDE + 1
     out = np.empty((nz + 2 * PAD, ny + 2 * PAD, count), np.uint64)
     row = np.empty((count + 1) * STRIDE, np.uint8)
@@ -104,11 +109,11 @@ def packed_mask(mask):  # type: ignore[no-untyped-def]
     for z in range(out.shape[0]):
         from_z = min(max(z - PAD, 0), nz - 1)
         for y in range(out.shape[1]):
-            source = mask[from_z, min(max(y - PAD, 0), ny - 1)]
-            row[:PAD] = source[0]
+            start = from_z * rows.layer + min(max(y - PAD, 0), ny - 1) * rows.row
+            source, target = rows.flat[start : start + nx], row[PAD : PAD + nx]
             for x in range(nx):
-                row[x + PAD] = source[x]
-            row[nx + PAD :] = source[nx - 1]
+                target[x] = np.uint8(source[x] == first) | np.uint8(source[x] == second)
+            row[:PAD], row[nx + PAD :] = target[0], target[nx - 1]
             high = _gathered(eights, 0)
             for w in range(count):
                 low, high = high, _gathered(eights, w + 1)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.core.errors import SegmendError
+from segmend.core.errors import SchemaError, SegmendError
 from segmend.core.sample import (
     EM_COLUMNS,
     GEOMETRY_SHAPE,
@@ -33,6 +33,9 @@ IMAGE_COLUMNS = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
 """Columns that hold pixels, the ones ``present_slots`` counts."""
 
 LABEL_COLUMNS = ("false_split_correction_label", "false_merge_identification_label")
+
+Origin = Literal["metric", "published", "foreign"]
+"""Who made a row: us, in one of two encodings, or others."""
 
 # Bit patterns of float16: comparing them is several times faster than comparing halfs.
 _ONE = np.uint16(0x3C00)
@@ -116,11 +119,61 @@ def _identity_problems(row: Mapping[str, Any]) -> list[str]:
     if row["split"] not in SPLITS:
         problems.append(f"split is {row['split']!r}")
     try:
-        if not isinstance(json.loads(row["metadata"]), dict):
-            problems.append("metadata is no JSON object")
-    except (ValueError, RecursionError) as error:
-        problems.append(f"metadata is no JSON: {error}")
+        row_origin(row["metadata"])
+    except SchemaError as error:
+        problems.append(str(error))
     return problems
+
+
+def row_origin(metadata_text: str) -> Origin:
+    """Who made a row, by what its metadata declare.
+
+    Args:
+        metadata_text: Its column ``metadata``.
+
+    Returns:
+        ``metric``, ``published``: ours, in that encoding; ``foreign``: as published by others,
+        whose metadata know neither an encoding nor a schema version.
+
+    Raises:
+        SchemaError: if they are no JSON object, a row of ours declares no encoding, or
+            one that does not exist.
+    """
+    metadata = parsed_metadata(metadata_text)
+    encoding = metadata.get("encoding")
+    if encoding is None and "schema_version" in metadata:
+        raise SchemaError("a row of ours declares no encoding")
+    return origin_of(encoding)
+
+
+def origin_of(encoding: object) -> Origin:
+    """Who made a row, by the encoding its metadata or its sidecar declare, None if they do not.
+
+    Raises:
+        SchemaError: if there is no such encoding.
+    """
+    if encoding is None:
+        return "foreign"
+    for known in get_args(Origin):
+        if encoding == known != "foreign":
+            origin: Origin = known
+            return origin
+    raise SchemaError("a row declares an unknown encoding", found=f"encoding is {encoding!r}")
+
+
+def parsed_metadata(text: str) -> dict[str, Any]:
+    """The metadata of a row.
+
+    Raises:
+        SchemaError: if they are no JSON object.
+    """
+    try:
+        metadata = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SchemaError("metadata is no JSON", found=str(error)) from error
+    if not isinstance(metadata, dict):
+        raise SchemaError("metadata is no JSON object", found=text[:80])
+    return metadata
 
 
 def pixel_problems(

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,27 @@ from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError, 
 from segmend.core.sample import ROW_SCHEMA, SPLITS
 from segmend.shards.arrow import arrow_schema
 from segmend.shards.layout import SHARDS_CSV, ShardRecord, in_order, read_shards_csv, sidecar_path
-from segmend.shards.sidecar import SIDECAR_SCHEMA
+from segmend.shards.repair import NEEDED, Finding, repaired_row
+from segmend.shards.rows import Row, decode_row
+from segmend.shards.sidecar import SIDECAR_SCHEMA, read_sidecar, shard_sidecar, sidecar_schema
 
 _OPEN_SHARDS = 32
 """Files each thread keeps open."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRow:
+    """One row, decoded.
+
+    Attributes:
+        position: Its number in the benchmark.
+        values: Column to value.
+        findings: Known defects met in these columns, repaired or not; none if read raw.
+    """
+
+    position: int
+    values: Row
+    findings: tuple[Finding, ...]
 
 
 class Benchmark:
@@ -65,7 +83,7 @@ class Benchmark:
         benchmark = cls(folder, shards)
         benchmark._open_shard(0)
         for split in benchmark.splits:
-            _check_sidecar(folder / sidecar_path(split))
+            sidecar_schema(folder / sidecar_path(split))
         return benchmark
 
     @property
@@ -80,30 +98,79 @@ class Benchmark:
         # Files stay behind: every process opens its own.
         return (Benchmark, (self.folder, self.shards))
 
-    def sidecar(self, split: str | None = None) -> pa.Table:
+    def sidecar(
+        self, split: str | None = None, *, columns: Sequence[str] = tuple(SIDECAR_SCHEMA.names)
+    ) -> pa.Table:
         """Identifiers, labels and sites of rows.
+
+        A sidecar as published does not say where its rows lie; the table is then made from the
+        shards, which takes longer.
 
         Args:
             split: Only this split; None for all rows.
+            columns: Only these columns of `SIDECAR_SCHEMA`; nothing else is read.
 
         Returns:
-            The columns of `SIDECAR_SCHEMA` and ``position`` (int64), in order of position.
+            The columns and ``position`` (int64), in order of position.
 
         Raises:
             BadInputError: if there is no such split.
+            SchemaError: if there is no such column.
             ReadFailedError: if a sidecar cannot be read or disagrees with ``shards.csv``.
+            VerificationError: if the metadata of a published row do not hold what they must.
         """
         if split is not None and split not in SPLITS:
             raise BadInputError(f"there is no split '{split}'", fix=f"Splits: {', '.join(SPLITS)}")
+        unknown = set(columns) - set(SIDECAR_SCHEMA.names)
+        if unknown:
+            raise SchemaError(f"sidecars have no column {', '.join(sorted(unknown))}")
         tables, start = [], 0
         for name in self.splits:
             n = sum(shard.n_samples for shard in self.shards if shard.split == name)
             if split in (None, name):
-                table = _read_sidecar(self.folder / sidecar_path(name), n)
-                tables.append(table.append_column("position", pa.array(range(start, start + n))))
+                table = self._split_sidecar(name, n, list(columns))
+                positions = pa.array(np.arange(start, start + n, dtype=np.int64))
+                tables.append(table.append_column("position", positions))
             start += n
-        empty = pa.schema([*SIDECAR_SCHEMA, pa.field("position", pa.int64())]).empty_table()
+        fields = [*(SIDECAR_SCHEMA.field(c) for c in columns), pa.field("position", pa.int64())]
+        empty = pa.schema(fields).empty_table()
         return pa.concat_tables([empty, *tables])
+
+    def _split_sidecar(self, split: str, n: int, columns: list[str]) -> pa.Table:
+        path = self.folder / sidecar_path(split)
+        if set(sidecar_schema(path).names) == set(SIDECAR_SCHEMA.names):
+            return read_sidecar(path, n, columns)
+        paths = [shard.path for shard in self.shards if shard.split == split]
+        tables = [shard_sidecar(self.folder, path).select(columns) for path in paths]
+        return pa.concat_tables(tables)
+
+    def rows(
+        self,
+        positions: Sequence[int] | NDArray[np.integer],
+        columns: Sequence[str],
+        *,
+        repair: bool = True,
+    ) -> Iterator[DecodedRow]:
+        """Decoded rows, one row group at a time.
+
+        Args:
+            positions: Row numbers in ascending order.
+            columns: Columns to decode; nothing else is touched but what tells a row's origin.
+            repair: Correct what published rows are known to get wrong
+                (`segmend.shards.defects`); if not, values come as they are stored.
+
+        Raises:
+            BadInputError: if a position is outside the benchmark.
+            SchemaError: if a column does not exist, or a value is not what the schema says.
+            ReadFailedError: if bytes are damaged.
+        """
+        read = (*columns, *(c for c in NEEDED if c not in columns)) if repair else columns
+        for inside, table in self.read_groups(positions, read):
+            for position, row in zip(inside.tolist(), table.to_pylist(), strict=True):
+                if repair:
+                    yield DecodedRow(position, *repaired_row(row, columns))
+                else:
+                    yield DecodedRow(position, decode_row(row, columns), ())
 
     def read_rows(
         self, positions: Sequence[int] | NDArray[np.integer], columns: Sequence[str]
@@ -249,28 +316,3 @@ def _check_present(folder: Path, shard: ShardRecord) -> None:
             found="it is missing" if size is None else f"{size} bytes, not {shard.size_bytes}",
             fix="Fetch or build the shard again",
         )
-
-
-def _check_sidecar(path: Path) -> None:
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
-    if not schema.equals(SIDECAR_SCHEMA):
-        raise SchemaError(
-            f"{path} has other columns than a sidecar",
-            found=", ".join(sorted(set(schema.names) ^ set(SIDECAR_SCHEMA.names))) or "other types",
-        )
-
-
-def _read_sidecar(path: Path, n: int) -> pa.Table:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
-    if table.num_rows != n:
-        raise ReadFailedError(
-            f"{path} disagrees with {SHARDS_CSV}", found=f"{table.num_rows} rows instead of {n}"
-        )
-    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, VerificationError
-from segmend.core.sample import EM_COLUMNS, SAMPLE_TYPES, SPLIT_MASK_COLUMNS, SPLITS
+from segmend.core.sample import EM_COLUMNS, SAMPLE_TYPES, SPLIT_MASK_COLUMNS, SPLITS, SampleType
 from segmend.shards.arrow import arrow_schema
-from segmend.shards.checks import IMAGE_COLUMNS, column_problems, pixel_problems
-from segmend.shards.layout import DEMO, SHARDS_CSV, ShardRecord, in_order, read_shards_csv
+from segmend.shards.checks import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    column_problems,
+    pixel_problems,
+    row_origin,
+)
+from segmend.shards.defects import DEFECTS
+from segmend.shards.layout import CARD, DEMO, SHARDS_CSV, ShardRecord, in_order, read_shards_csv
+from segmend.shards.repair import defect_names, repair
 from segmend.shards.rows import decode_row
 from segmend.shards.verify_files import card_problems, extra_shards, sidecar_problems
 from segmend.store.atomic import sha256_file
@@ -46,12 +54,15 @@ class Verification:
         counts: Readable rows by (sample type, split).
         n_shards: Shards listed.
         n_bytes: Bytes of the shards listed.
+        defects: Rows by known defect (`segmend.shards.defects`). Published rows have them and are
+            intact all the same; reading repairs what can be repaired.
     """
 
     problems: tuple[Problem, ...]
     counts: Mapping[tuple[str, str], int]
     n_shards: int
     n_bytes: int
+    defects: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -84,12 +95,15 @@ class _Findings:
 
     Attributes:
         demo: Rows of the demo file by key that have not been met in a shard.
+        ours: Whether a row was made by segmend.
     """
 
     demo: dict[str, dict[str, Any]]
     problems: list[Problem] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    defects: Counter[str] = field(default_factory=Counter)
+    ours: bool = False
 
     def add(self, where: str, *what: str) -> None:
         self.problems += [Problem(where, sentence) for sentence in what]
@@ -103,7 +117,7 @@ def verify(
     Checked are: shards listed, present and no others; size, sha256 and page checksums; columns and
     row counts; unique keys, their formula, labels, routing and flags; every geometry and image
     decoded; split against folder; sidecars against shards; demo rows against shards; paths in the
-    card.
+    card. Published rows of others may have their known defects, and their card its own form.
 
     Args:
         folder: The benchmark.
@@ -136,9 +150,16 @@ def verify(
     for split in SPLITS:
         for where, what in sidecar_problems(folder, shards, split):
             findings.add(where, what)
-    findings.add("README.md", *card_problems(folder, shards))
+    if findings.ours or not findings.counts:
+        findings.add(CARD, *card_problems(folder, shards))
     size = sum(record.size_bytes for record in shards)
-    return Verification(tuple(findings.problems), dict(findings.counts), len(shards), size)
+    return Verification(
+        tuple(findings.problems),
+        dict(findings.counts),
+        n_shards=len(shards),
+        n_bytes=size,
+        defects={name: findings.defects[name] for name in DEFECTS if findings.defects[name]},
+    )
 
 
 def _read_demo(folder: Path, findings: _Findings) -> None:
@@ -199,23 +220,42 @@ def _verify_row(row: dict[str, Any], record: ShardRecord, where: str, findings: 
     findings.counts[row["sample_type"], row["split"]] += 1
     if row["split"] != record.split:
         findings.add(where, f"split is {row['split']!r} in a shard of '{record.split}'")
-    present = tuple(c for c in IMAGE_COLUMNS if row[c] is not None)
-    findings.add(where, *column_problems(row, present), *_decoding_problems(row, present))
     if findings.demo.get(key) == row:
         del findings.demo[key]
+    present = tuple(c for c in IMAGE_COLUMNS if row[c] is not None)
+    decoded, damage = _decoded(row, present)
+    findings.add(where, *damage)
+    kind = SAMPLE_TYPES.get(row["sample_type"])
+    try:
+        origin = row_origin(row["metadata"])
+    except SchemaError:
+        origin = "metric"  # reported with the columns
+    findings.ours |= origin != "foreign"
+    if kind is not None:
+        values, met = repair(decoded, origin, kind=kind)
+        findings.defects.update(set(defect_names(met)))
+        # Ours must be right as they are, published ones once they are repaired.
+        decoded = values if origin == "foreign" else decoded
+        findings.add(where, *_pixel_problems(decoded, kind))
+    findings.add(where, *column_problems(row | decoded, present))
 
 
-def _decoding_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> Iterator[str]:
-    decoded: dict[str, Any] = {}
+def _decoded(row: Mapping[str, Any], present: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+    """What of a row can be decoded, and why the rest cannot."""
+    decoded: dict[str, Any] = {column: row[column] for column in (*LABEL_COLUMNS, "metadata")}
+    damage = []
     for column in present:
         try:
             decoded |= decode_row(row, [column])
         except (ReadFailedError, SchemaError) as error:
-            yield str(error)
-    kind = SAMPLE_TYPES.get(row["sample_type"])
-    if kind is None or "geometry" not in decoded:
-        return  # both are reported already
-    yield from pixel_problems(
+            damage.append(str(error))
+    return decoded, damage
+
+
+def _pixel_problems(decoded: Mapping[str, Any], kind: SampleType) -> list[str]:
+    if "geometry" not in decoded:
+        return []  # reported already
+    return pixel_problems(
         kind,
         geometry=decoded["geometry"],
         em={c: decoded[c] for c in EM_COLUMNS if c in decoded},

@@ -8,12 +8,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segmend.core.errors import ReadFailedError, SchemaError, VerificationError
 from segmend.core.sample import SPLIT_FOLDERS
 from segmend.shards.layout import CARD, SHARDS_CSV, ShardRecord, sidecar_path
-from segmend.shards.sidecar import SIDECAR_SCHEMA, shard_sidecar
+from segmend.shards.sidecar import (
+    PUBLISHED,
+    PUBLISHED_SIDECAR,
+    SIDECAR_SCHEMA,
+    nullable_labels,
+    shard_sidecar,
+)
 
 _HEADER = re.compile(r"---\n(?P<yaml>.*?)\n---\n", re.DOTALL)
 _PATH_KEY = re.compile(r"^ *(?:- )?path:", re.MULTILINE)
@@ -52,36 +59,80 @@ def sidecar_problems(
     except (OSError, pa.ArrowException) as error:
         yield where, f"cannot be read: {error}"
         return
+    if set(table.schema.names) == set(PUBLISHED_SIDECAR):
+        for what in _published_problems(folder, paths, table):
+            yield where, what
+        return
     if not table.schema.equals(SIDECAR_SCHEMA):
         yield where, "has other columns than a sidecar"
         return
     named = table.column("shard").to_pylist()
     for path in sorted({str(name) for name in named} - set(paths)):
         yield where, f"names the shard {path}, which {SHARDS_CSV} does not list for its split"
-    for path in paths:
-        rows = [i for i, name in enumerate(named) if name == path]
+    rows_of: dict[str, list[int]] = {path: [] for path in paths}
+    for i, name in enumerate(named):
+        if name in rows_of:
+            rows_of[name].append(i)
+    for path, rows in rows_of.items():
         for what in _shard_rows_problems(folder, path, table.take(rows)):
             yield where, what
 
 
 def _shard_rows_problems(folder: Path, shard: str, said: pa.Table) -> Iterator[str]:
-    try:
-        true = shard_sidecar(folder, shard)
-    except VerificationError as error:
-        yield str(error)
+    true, wrong = _true_sidecar(folder, shard)
+    yield from wrong
+    if true is None:
         return
-    except (ReadFailedError, SchemaError):
-        return  # reported with the shard
     if said.num_rows != true.num_rows:
         yield f"has {said.num_rows} rows of {shard}, which holds {true.num_rows}"
         return
-    for name in SIDECAR_SCHEMA.names:
+    yield from _differences(said, true, shard, SIDECAR_SCHEMA.names)
+
+
+def _true_sidecar(folder: Path, shard: str) -> tuple[pa.Table | None, list[str]]:
+    """What the sidecar should say of a shard, or why that cannot be told."""
+    try:
+        return shard_sidecar(folder, shard), []
+    except VerificationError as error:
+        return None, [str(error)]
+    except (ReadFailedError, SchemaError):
+        return None, []  # reported with the shard
+
+
+def _differences(
+    said: pa.Table, true: pa.Table, shard: str, columns: Sequence[str]
+) -> Iterator[str]:
+    for name in columns:
+        if said.column(name).equals(true.column(name)):
+            continue
         pairs = zip(said.column(name).to_pylist(), true.column(name).to_pylist(), strict=True)
         wrong = [(i, a, b) for i, (a, b) in enumerate(pairs) if a != b]
         if wrong:
             i, a, b = wrong[0]
             more = f" and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
             yield f"{name} of {shard} row {i} is {a!r}, the shard says {b!r}{more}"
+
+
+def _published_problems(folder: Path, paths: Sequence[str], said: pa.Table) -> Iterator[str]:
+    """Problems of a sidecar as published, whose rows are in any order: found by their key."""
+    said = nullable_labels(said)
+    keys = said.column("combined_sample_hash")
+    if said.num_rows != len(keys.unique()):
+        yield "names a key twice"
+    met = 0
+    for path in paths:
+        true, wrong = _true_sidecar(folder, path)
+        yield from wrong
+        if true is None:
+            continue
+        at = pc.index_in(true.column("combined_sample_hash"), value_set=keys)
+        if at.null_count:
+            yield f"lacks {at.null_count} of the {true.num_rows} rows of {path}"
+        there = at.is_valid()
+        met += true.num_rows - at.null_count
+        yield from _differences(said.take(at.drop_null()), true.filter(there), path, PUBLISHED)
+    if said.num_rows > met:
+        yield f"has {said.num_rows - met} rows that its shards do not hold"
 
 
 def card_problems(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[str]:

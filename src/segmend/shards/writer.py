@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from segmend.core.errors import BadInputError, NoSamplesError, SchemaError, Veri
 from segmend.core.sample import ROW_SCHEMA
 from segmend.shards.arrow import arrow_schema
 from segmend.shards.checks import IMAGE_COLUMNS, column_problems
+from segmend.shards.codecs import CODECS
 from segmend.shards.layout import ShardRecord, shard_of, shard_path
 from segmend.shards.rows import Row
 from segmend.store.atomic import atomic_file, output_errors, sha256_file
@@ -80,7 +82,7 @@ def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -
         "write_page_checksum": True,
     }
     with output_errors(path):
-        writer = pq.ParquetWriter(path, schema, **options)
+        writer = pq.ParquetWriter(path, schema.with_metadata(_footer(schema)), **options)
     try:
         # Errors of whoever makes the rows are not errors of the place they are written to.
         for batch in _batches(rows, row_group):
@@ -91,6 +93,11 @@ def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -
         with output_errors(path):
             writer.close()
     return keys
+
+
+def _footer(schema: pa.Schema) -> dict[bytes, bytes]:
+    """What the schema says for `datasets`, and what packed the pixels."""
+    return {**schema.metadata, b"segmend": json.dumps({"codecs": CODECS}).encode()}
 
 
 def _table(batch: list[Row], schema: pa.Schema) -> pa.Table:

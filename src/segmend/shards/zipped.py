@@ -1,4 +1,4 @@
-"""A zip with one file in it, read from its central directory and checked before it is unpacked.
+"""A zip with one file in it: written, and read from its central directory and checked first.
 
 `numpy.savez` writes local headers with zip64 lengths, so only the directory at the end tells the
 sizes (PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16). The standard library's reader
@@ -10,12 +10,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from segmend.core.errors import ReadFailedError, SchemaError
+from segmend.core.errors import BadInputError, ReadFailedError, SchemaError
 
 _END = struct.Struct("<4s4H2IH")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 _STORED, _DEFLATED = 0, 8
+# Any fixed date makes the bytes a function of the file; this is the first one a zip can hold.
+_DATE = 1 << 5 | 1  # 1 January 1980 (section 4.4.6)
+_VERSION = 20  # 2.0: deflate (section 4.4.3)
+_UNIX, _READABLE = 3 << 8, 0o100644 << 16  # sections 4.4.2.2 and 4.4.15
+_LARGEST = 2**32 - 2  # above it a zip needs the fields of zip64 (section 4.4.8)
 # Encrypted, patched, strongly encrypted, or with masked headers.
 _REFUSED_FLAGS = 0x1 | 0x20 | 0x40 | 0x2000
 
@@ -37,6 +42,24 @@ class Member:
     crc32: int
     deflated: bool
     data: memoryview
+
+
+def zip_of(member: Member) -> bytes:
+    """A zip with one file.
+
+    Raises:
+        BadInputError: if the file is so large (4 GiB) that it needs zip64.
+    """
+    if max(member.size, len(member.data)) > _LARGEST:
+        raise BadInputError(f"a file of {member.size} bytes is too large for a plain zip")
+    name = member.name.encode("ascii")
+    method = _DEFLATED if member.deflated else _STORED
+    facts = (0, method, 0, _DATE, member.crc32, len(member.data), member.size, len(name), 0)
+    local = _LOCAL.pack(b"PK\x03\x04", _VERSION, *facts) + name
+    entry = _ENTRY.pack(b"PK\x01\x02", _UNIX | _VERSION, _VERSION, *facts, 0, 0, 0, _READABLE, 0)
+    start, length = len(local) + len(member.data), len(entry) + len(name)
+    end = _END.pack(b"PK\x05\x06", 0, 0, 1, 1, length, start, 0)
+    return b"".join((local, member.data, entry, name, end))
 
 
 def single_member(payload: bytes) -> Member:

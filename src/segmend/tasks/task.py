@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from segmend.core.errors import LeakError, NoSamplesError, SchemaError
@@ -103,9 +104,10 @@ class Task:
         Returns:
             The values of its column ``position`` where ``task_routing`` names the task, in order.
         """
-        routing = sidecar.column("task_routing").to_pylist()
-        chosen = [self.name in (tasks or ()) for tasks in routing]
-        return sidecar.column("position").to_numpy()[np.array(chosen, np.bool_)]
+        routing = sidecar.column("task_routing").combine_chunks()
+        named = pc.equal(pc.list_flatten(routing), pa.scalar(self.name))
+        chosen = np.unique(pc.list_parent_indices(routing).filter(named).to_numpy())
+        return sidecar.column("position").to_numpy()[chosen]
 
     def inputs(self, row: Mapping[str, Any]) -> Inputs:
         """What a model may see of a row.

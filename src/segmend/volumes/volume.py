@@ -204,20 +204,8 @@ class Volume:
             absent = [box.shift(back) for box in self.driver.read(inside, view)]
         for box in absent:
             data[box.slices] = self.absent or 0
-        outside = _around(voxels.shift(back), inside and inside.shift(back))
+        whole = voxels.shift(back)
+        outside = whole.without(inside.shift(back) if inside else VoxelBox((0, 0, 0), (0, 0, 0)))
         for box in outside:
             data[box.slices] = pad or 0
         return Block(data, Coverage(voxels.shape, (*absent, *outside)), self.grid.crop(voxels))
-
-
-def _around(whole: VoxelBox, inner: VoxelBox | None) -> list[VoxelBox]:
-    """``whole`` without ``inner``, as disjoint boxes: two slabs per axis, shrinking as it goes."""
-    if inner is None:
-        return [whole] if whole.size else []
-    boxes = []
-    for axis in range(3):
-        low = whole.clip(axis, whole.start[axis], inner.start[axis])
-        high = whole.clip(axis, inner.stop[axis], whole.stop[axis])
-        boxes += [box for box in (low, high) if box.size]
-        whole = whole.clip(axis, inner.start[axis], inner.stop[axis])
-    return boxes

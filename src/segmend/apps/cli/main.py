@@ -19,6 +19,8 @@ VERBS = {
     "predict": "Predict with a trained model on any benchmark.",
     "evaluate": "Score predictions with 95 % intervals beside chance.",
     "report": "Write a self-contained HTML report of a benchmark.",
+    "fetch": "Copy a box of a volume, or a plain file, to this machine.",
+    "cache": "Look at, check and empty what is kept on this machine.",
     "doctor": "Say what is installed, what works, and what is missing.",
 }
 """Verbs in the order of the help page; each is the function of that name in a file of that name."""

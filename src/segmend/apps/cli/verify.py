@@ -11,6 +11,7 @@ from segmend.apps.cli.options import as_json
 from segmend.apps.progress import Progress
 from segmend.apps.verifying import verify_benchmark
 from segmend.core.errors import VerificationError
+from segmend.shards.defects import defect_lines
 
 
 @click.command(epilog="Example: segmend verify bench")
@@ -38,3 +39,5 @@ def verify(benchmark: Path, as_json: bool) -> None:
     if not as_json:
         found = checked.shards
         click.echo(f"{benchmark} is intact: {found.n_rows} rows in {found.n_shards} shards")
+        for line in defect_lines(found.defects):
+            click.echo(f"known defect {line}")

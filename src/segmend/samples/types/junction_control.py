@@ -13,7 +13,7 @@ from segmend.edits.overlap_table import Overlap
 from segmend.samples.candidate import Candidate, CandidateSet, candidate_set
 from segmend.samples.context import SampleContext
 from segmend.samples.site import Site, segment_facts, site_hash, xyz
-from segmend.samples.view import neurons_in_view, pose
+from segmend.samples.view import labels_in_view, pose
 from segmend.segments.skeleton import BranchPoint, branch_points
 
 KIND = "junction_control"
@@ -85,7 +85,7 @@ def _candidate(context: SampleContext, overlap: Overlap, branch: BranchPoint) ->
     )
     posed = pose(context, site)
     # The label speaks of what is shown: a foreign piece must not make up the branch itself.
-    seen = neurons_in_view(context, posed)
+    seen = labels_in_view(context, posed, context.neurons)
     if seen[overlap.dominant] < rules.junction_min_purity * seen.total():
         return f"view below {rules.junction_min_purity:.0%} pure"
     return posed

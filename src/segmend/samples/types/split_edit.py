@@ -10,7 +10,7 @@ from segmend.edits.overlap_table import overlap_of
 from segmend.samples.candidate import Candidate, CandidateSet, candidate_set
 from segmend.samples.context import SampleContext
 from segmend.samples.site import Site, edit_facts, segment_facts
-from segmend.samples.view import draw_swap, neurons_in_view, pose
+from segmend.samples.view import draw_swap, labels_in_view, pose
 
 KIND = "split_edit"
 
@@ -32,10 +32,12 @@ def _candidate(context: SampleContext, op: EditOp) -> Candidate | str:
             anchor_nm=op.point_nm,
             segments=op.before_ids,
             cluster_id=op.cluster_id,
-            neurons=op.after_ids,
+            neurons=(*op.after_ids, op.cluster_id),
         ),
     )
-    seen = neurons_in_view(context, posed)
+    shown = labels_in_view(context, posed, context.sides(op.sides_in))
+    parts = dict(zip(op.after_ids, op.side_ids, strict=True))
+    seen = {after: sum(shown[i] for i in ids) for after, ids in parts.items()}
     # With more than two sides A and B are the two largest in view; among equals the smaller id.
     sides = sorted((n for n in op.after_ids if seen[n]), key=lambda n: (-seen[n], n))[:2]
     if len(sides) < 2:
@@ -46,7 +48,15 @@ def _candidate(context: SampleContext, op: EditOp) -> Candidate | str:
         **segment_facts(overlap),
         "strategy": "split_correction",
         "side_ids": id_strings(sides),
+        "sides_in": op.sides_in,
         "side_voxels_in_view": [seen[n] for n in sides],
     }
     ordered = tuple(sides[::-1] if swapped else sides)
-    return replace(posed, sides=ordered, swapped=swapped, facts=facts)
+    return replace(
+        posed,
+        sides=ordered,
+        swapped=swapped,
+        facts=facts,
+        sides_in=op.sides_in,
+        cut=tuple(parts[side] for side in ordered) if op.cut else (),
+    )
