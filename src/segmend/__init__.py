@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segmend.core.box import VoxelBox as VoxelBox
     from segmend.core.grid import VoxelGrid as VoxelGrid
     from segmend.shards.reader import Benchmark as Benchmark
+    from segmend.volumes.open import open_volume as open_volume
     from segmend.volumes.volume import Volume as Volume
 
 _PUBLIC = {
@@ -30,9 +31,10 @@ _PUBLIC = {
     "VoxelBox": "segmend.core.box",
     "VoxelGrid": "segmend.core.grid",
     "open": "segmend.catalog.dataset",
+    "open_volume": "segmend.volumes.open",
 }
 
-__all__ = ["Benchmark", "Box", "Dataset", "Volume", "VoxelBox", "VoxelGrid", "open"]
+__all__ = ["Benchmark", "Box", "Dataset", "Volume", "VoxelBox", "VoxelGrid", "open", "open_volume"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
-from segmend.segments.mesh import Mesh, mesh_from_mask
+from segmend.segments.mesh import Mesh, mesh_from_codes, mesh_from_mask
 
 
 def grid_of(mask, size=(1, 1, 1), offset=(0, 0, 0)):
@@ -200,3 +200,16 @@ def test_normals_are_the_gradient_of_the_smoothed_mask():
         outward = -gradient / size
         if np.linalg.norm(outward) > 1e-3:
             assert normal == pytest.approx(outward / np.linalg.norm(outward), abs=1e-5)
+
+
+def test_codes_that_were_cut_out_are_meshed_like_the_mask_of_those_asked_for():
+    wide = np.random.default_rng(3).integers(0, 4, (12, 13, 40)).astype(np.uint8)
+    codes = wide[2:9, 1:11, 3:38]
+    for wanted in ((1,), (2,), (1, 2)):
+        expected = mesh_from_mask(np.isin(codes, wanted), grid_of(codes))
+        mesh = mesh_from_codes(codes, wanted, grid_of(codes))
+        assert np.array_equal(mesh.vertices, expected.vertices)
+        assert np.array_equal(mesh.faces, expected.faces)
+        assert np.array_equal(mesh.normals, expected.normals)
+    turned = np.asfortranarray(codes)
+    assert np.array_equal(mesh_from_codes(turned, (1, 2), grid_of(codes)).faces, mesh.faces)

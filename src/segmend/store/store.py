@@ -46,6 +46,13 @@ class Request:
         """Whether the whole object is asked for."""
         return self.start is None and self.stop is None
 
+    def span(self, size: int) -> tuple[int, int] | None:
+        """First byte and first byte outside of an object of ``size`` bytes; None: past its end."""
+        start = self.start or 0
+        start = max(size + start, 0) if start < 0 else start
+        stop = size if self.stop is None else self.stop
+        return None if stop > size or start > stop else (start, stop)
+
     def __str__(self) -> str:
         if self.whole:
             return self.key
@@ -61,6 +68,11 @@ class Store(ABC):
     @abstractmethod
     def url(self) -> str:
         """The root, for messages and provenance; without secrets."""
+
+    @property
+    def identity(self) -> str:
+        """Tells its objects from those of every other store; kept only as a digest."""
+        return self.url
 
     @abstractmethod
     def read_many(self, requests: Sequence[Request]) -> Iterator[tuple[int, bytes | None]]:
