@@ -23,7 +23,6 @@ from segmend.core.sample import (
     split_mask_column,
 )
 from segmend.shards.reader import Benchmark
-from segmend.shards.rows import decode_row
 
 KEY = "combined_sample_hash"
 SHOWN_EXAMPLES = 3
@@ -99,11 +98,11 @@ def show_sample(benchmark: Benchmark, prefix: str) -> SitePictures:
             found=f"{len(found)} of {len(keys)} hashes begin so",
             fix=f"For example: {', '.join(keys[:SHOWN_EXAMPLES])}",
         )
-    images = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
-    columns = (KEY, "sample_type", "split", "metadata", *images)
-    row = benchmark.read_rows(found, columns).to_pylist()[0]
-    title = f"{row['sample_type']}  {row['split']}  {row[KEY]}"
-    return _pictures(title, json.loads(row["metadata"]), decode_row(row, images))
+    plain = (KEY, "sample_type", "split", "metadata")
+    (row,) = benchmark.rows(found, (*plain, "geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS))
+    values = row.values
+    title = f"{values['sample_type']}  {values['split']}  {values[KEY]}"
+    return _pictures(title, json.loads(values["metadata"]), values)
 
 
 def _candidate(dataset: Dataset, request: SiteRequest) -> Any:
