@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs pictures clean
+.PHONY: help demo test lint format bench docs notebooks pictures clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ bench: .venv/.bench ## run every benchmark beside its peers
 
 docs: .venv/.dev ## write the generated pages again (docs/cli.md, docs/format.md)
 	$(BIN)/python docs/generate.py
+
+notebooks: .venv/.dev ## run the notebooks on stand-ins and keep their outputs
+	$(BIN)/python notebooks/execute.py
 
 pictures: .venv/.all ## draw the pictures of docs/views.md again
 	$(BIN)/python docs/pictures.py

@@ -1,4 +1,4 @@
-"""Write the pages that derive from code: docs/cli.md, docs/format.md and docs/plan.md.
+"""Write the pages that derive from code: docs/cli.md, format.md, plan.md and catalogue.md.
 
 `tests/apps/test_docs.py` fails when they are out of date; `make docs` writes them again.
 """
@@ -15,6 +15,7 @@ import msgspec
 
 from segmend.apps.cli.main import VERBS, segmend
 from segmend.build import settings as plan
+from segmend.catalog.listing import Entry, entries
 from segmend.core.sample import (
     CHANNELS,
     EM_CHANNELS,
@@ -167,13 +168,45 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return "none" if value in ("", None, (), {}) else f"`{json.dumps(msgspec.to_builtins(value))}`"
 
 
+_CATALOGUE = """# Catalogue
+
+The data sets that `sg.open(NAME)` opens, and that `segmend fetch`, `segmend explore` and `segmend
+datasets` know by name. Each is a record (`src/segmend/catalog/records/NAME.toml`), and `segmend
+datasets show NAME` prints all of it: sources, label meaning, defects, citation, leaks.
+
+Licence: what the owners state, or *unstated* where nothing was found that says so. Checksums: of
+how many of the files and remote volumes the content is known by one. Doubts: how many of the things
+recorded rest on one source, on an inference, or on sources that disagree; the record says which.
+
+| name | what | species | modality | layers | classes | versions | licence | checksums | doubts |
+|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def catalogue_page() -> str:
+    """Every record in a line."""
+    rows = [_catalogue_row(entry) for entry in entries()]
+    return NOTICE + "\n".join([_CATALOGUE, *rows, ""])
+
+
+def _catalogue_row(e: Entry) -> str:
+    licence = e.licence if e.licence == e.licence_state else f"{e.licence} ({e.licence_state})"
+    cells = [f"`{e.name}`", e.title, e.species, e.modality, ", ".join(e.layers)]
+    cells += [", ".join(e.labels), ", ".join(e.versions), licence, f"{e.hashed} of {e.sources}"]
+    return f"| {' | '.join([*cells, str(e.uncertain)])} |"
+
+
 def main() -> None:
     """Write all pages."""
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
 
 
-PAGES = {"cli.md": cli_page, "format.md": format_page, "plan.md": plan_page}
+PAGES = {
+    "cli.md": cli_page,
+    "format.md": format_page,
+    "plan.md": plan_page,
+    "catalogue.md": catalogue_page,
+}
 
 if __name__ == "__main__":
     main()

@@ -64,6 +64,11 @@ def test_verify_and_evaluate_need_no_extra(bench, tmp_path):
     assert "auroc" in base("evaluate", bench, tmp_path / "p.parquet").stdout
 
 
+def test_the_catalogue_is_listed_without_any_extra():
+    assert "hemibrain" in base("datasets", "list", "--species", "fly").stdout
+    assert "v1300 (default)" in base("datasets", "show", "microns").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
@@ -71,6 +76,9 @@ def test_verify_and_evaluate_need_no_extra(bench, tmp_path):
         (["report", "BENCH"], "report"),
         (["train", "false_split_correction", "BENCH", "--model", "cnn", "--out", "r"], "torch"),
         (["demo"], "build"),
+        (["explore", "fib25"], "report"),
+        (["link", "malecns", "--region", "EB"], "build"),
+        (["fetch", "em.zarr", "--box", "0:9,0:9,0:9", "--to", "em.h5"], "build"),
     ],
 )
 def test_what_needs_an_extra_says_how_to_install_it(bench, arguments, extra):

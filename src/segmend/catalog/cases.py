@@ -1,7 +1,8 @@
 """Volumes that are the cases of an nnU-Net folder: found when the folder is there.
 
 The layout (reference/datasets.md, D, "MitoEM 2.0"): ``imagesTr/CASE_0000.nii.gz`` and
-``labelsTr/CASE.nii.gz``, the same with ``Ts``, and ``split.json`` with the official roles.
+``labelsTr/CASE.nii.gz``, the same with ``Ts``, and ``split.json`` with the official roles. A label
+layer whose folder a release lacks (``instancesTr``) is no layer of its cases.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ def with_cases(record: Record, at: Location) -> Record:
     case by name (a known defect, say) goes over what is found. A folder that is not there has no
     cases; opening a layer then says how to fetch it.
 
+    A ``split.json`` that names no case that is there is another release's (the mirror of MitoEM
+    2.0 names cases as they were called before): the roles are then those of the folders.
+
     Raises:
-        SchemaError: if ``split.json`` cannot be read or names a case that is not there.
+        SchemaError: if the folder is there and holds no case, or ``split.json`` cannot be read, or
+            names only some cases that are there.
     """
     folder = at.of(record, MAIN)
     found: dict[str, Part] = {}
@@ -41,8 +46,18 @@ def with_cases(record: Record, at: Location) -> Record:
             layers = {name: _of_half(layer, half) for name, layer in record.layers.items()}
             known = record.volumes.get(case, Part())
             layers |= {name: _of_half(layer, half) for name, layer in known.layers.items()}
-            found[case] = msgspec.structs.replace(known, role=role, layers=layers)
-    for case, role in _official_split(folder).items():
+            lacking = tuple(n for n, layer in layers.items() if not _has_folder(folder, layer))
+            found[case] = msgspec.structs.replace(known, role=role, layers=layers, without=lacking)
+    if folder.is_dir() and not found:
+        raise SchemaError(
+            f"{folder} is not an nnU-Net folder",
+            found=f"it has no file imagesTr/*{SUFFIX} or imagesTs/*{SUFFIX}",
+            fix=f"Remove it and run: segmend fetch {record.name}",
+        )
+    split = _official_split(folder)
+    if not set(split) & set(found):
+        split = {}
+    for case, role in split.items():
         if case not in found:
             raise SchemaError(
                 f"{folder / 'split.json'} names the case '{case}', which is not there",
@@ -55,6 +70,10 @@ def with_cases(record: Record, at: Location) -> Record:
 
 def _of_half(layer: Layer, half: str) -> Layer:
     return msgspec.structs.replace(layer, member=layer.member.replace("{half}", half))
+
+
+def _has_folder(folder: Path, layer: Layer) -> bool:
+    return (folder / layer.member).parent.is_dir()
 
 
 def _official_split(folder: Path) -> dict[str, Role]:

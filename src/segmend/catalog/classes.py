@@ -93,7 +93,7 @@ def class_volume(
     for unwanted in ignore:
         if unwanted not in VOCABULARY:
             raise unknown_name("class", unwanted, dict.fromkeys(VOCABULARY))
-    telling = {k: (v, s) for k, (v, s) in layers.items() if s.kind != "instance" or s.as_class}
+    telling = {name: (v, spec) for name, (v, spec) in layers.items() if tells_classes(spec)}
     stored = {k: v for k, v in telling.items() if v[1].kind == "semantic"}
     if not telling:
         raise SchemaError(
@@ -107,6 +107,11 @@ def class_volume(
     table = tuple(replaced if c in ignore else i for i, c in enumerate(VOCABULARY))
     grid = common_grid({k: v for k, (v, _) in chosen.items()})
     return Volume(ClassDriver(tuple(ordered), table, grid, f"classes of {name}"))
+
+
+def tells_classes(spec: LabelSpec) -> bool:
+    """Whether a layer says anything of the common classes."""
+    return spec.kind != "instance" or bool(spec.as_class)
 
 
 def detected(volume: Volume, spec: LabelSpec) -> LabelSpec:
@@ -127,7 +132,7 @@ def detected(volume: Volume, spec: LabelSpec) -> LabelSpec:
         slab = volume.grid.voxels.clip(0, z, z + depth)
         if slab.size and int(volume.read_voxels(slab).data.max()) > largest:
             return msgspec.structs.replace(spec, kind="instance", classes={})
-    return msgspec.structs.replace(spec, kind="semantic")
+    return msgspec.structs.replace(spec, kind="semantic", as_class="")
 
 
 def _last_class(spec: LabelSpec) -> int:

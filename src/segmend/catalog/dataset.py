@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segmend.catalog.cases import with_cases
-from segmend.catalog.classes import As, class_volume, detected
+from segmend.catalog.classes import As, class_volume, detected, tells_classes
+from segmend.catalog.extent import check_box
 from segmend.catalog.labels import LabelSpec, segment_ids
 from segmend.catalog.opening import Location, location, open_layer
 from segmend.catalog.record import MAIN, Layer, Record, load_record
 from segmend.catalog.tissue import cached_tissue
-from segmend.core.errors import BadInputError, SchemaError
+from segmend.core.box import Box
+from segmend.core.errors import BadInputError, SchemaError, require
 from segmend.core.ids import Ids
 from segmend.core.registry import unknown_name
 from segmend.core.settings import settings
@@ -85,7 +87,11 @@ class Dataset:
         self, ignore: Collection[str] = (), *, ignored_as: As = "background"
     ) -> Volume:
         """The common classes, some of them not wanted; see `class_volume`."""
-        layers = {name: (volume, self.spec(name)) for name, volume in self.labels.items()}
+        specs = {name: self.layers[name].labels or LabelSpec("instance") for name in self.labels}
+        # Layers that say nothing of classes are not even opened: they may be far away.
+        telling = [name for name, spec in specs.items() if tells_classes(spec)] or list(specs)
+        opened = {name: self.labels[name] for name in telling}
+        layers = {name: (volume, detected(volume, specs[name])) for name, volume in opened.items()}
         return class_volume(self.name, layers, ignore=ignore, ignored_as=ignored_as)
 
     def spec(self, layer: str) -> LabelSpec:
@@ -94,17 +100,43 @@ class Dataset:
         assert isinstance(spec, LabelSpec)
         return detected(volume, spec)
 
-    def segments(self, layer: str) -> Ids:
-        """A whole instance layer in memory, background and invalid voxels 0.
+    def segments(self, layer: str, box: Box | None = None) -> Ids:
+        """An instance layer in memory, background and invalid voxels 0.
 
         Args:
             layer: Name of the layer.
+            box: nm; by default all of it.
 
         Returns:
             uint64 ``(z, y, x)``.
         """
         volume = self.labels[layer]
-        return segment_ids(volume.read(volume.box).data, self.spec(layer), source=volume.source)
+        data = volume.read(box or volume.box).data
+        return segment_ids(data, self.spec(layer), source=volume.source)
+
+    def check_box(self, box: Box, layers: Sequence[str] = ("image",)) -> None:
+        """Check that layers cover a box; see `segmend.catalog.extent.check_box`."""
+        check_box(self, box, layers)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of its regions, as `region` takes them.
+
+        Raises:
+            BadInputError: if no layer of regions is recorded.
+            SchemaError: if a layer names no regions.
+        """
+        require("numba", extra="build")
+        from segmend.catalog.regions import region_names
+
+        return tuple(name for names in region_names(self).values() for name in names.values())
+
+    def region(self, name: str) -> Box:
+        """The box of a region; see `segmend.catalog.regions.region_box`."""
+        require("numba", extra="build")
+        from segmend.catalog.regions import region_box
+
+        return region_box(self, name)
 
     def fingerprint(self) -> str:
         """What its content depends on: the generator's key, or the files' sha256 and the URLs."""
@@ -222,11 +254,13 @@ def open(  # noqa: A001  `sg.open` is the name people expect
         raise unknown_name(f"version of '{record.name}'", chosen, known)
     if record.cases == "nnunet":
         record = with_cases(record, at)
-    return Dataset(record, at, chosen, _volume(record, volume))
+    return Dataset(record, at, chosen, _volume(record, volume, at))
 
 
-def _volume(record: Record, asked: str | None) -> str:
+def _volume(record: Record, asked: str | None, at: Location) -> str:
     chosen = asked or record.volume or next(iter(record.volumes), "")
+    if record.cases and not at.of(record, MAIN).exists():
+        return chosen  # Opening a layer will say how to fetch it.
     if chosen and chosen not in record.volumes:
         raise unknown_name(f"volume of '{record.name}'", chosen, record.volumes)
     return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segmend.catalog.record import MAIN, Layer, Record
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError
@@ -57,7 +58,7 @@ def open_layer(record: Record, name: str, layer: Layer, *, at: Location, volume:
 
 def _file(record: Record, layer: Layer, at: Location, volume: str) -> Path:
     place = at.of(record, layer.file)
-    if layer.member:
+    if place.exists() and layer.member:
         place = place / layer.member.format(volume=volume)
     if place.exists():
         return place
@@ -91,15 +92,22 @@ def _open_mirror(record: Record, name: str, layer: Layer) -> Volume:
 
 
 def _open(place: str | Path, layer: Layer) -> Volume:
+    # A remote volume states its own scales, and `at` chooses among them; one that does not is told
+    # the voxel size of the finest by an option.
+    placed: dict[str, Any] = (
+        {} if layer.urls else {"voxel_size": layer.voxel_size_nm, "offset": layer.offset_nm}
+    )
+    # TOML has lists where Python has shapes.
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in layer.options.items()
+    }
     return open_volume(
         place,
         driver=layer.driver or None,
         key=layer.key or None,
         axes=layer.axes or None,
-        # A volume of several scales states its own; `at` chooses among them.
-        voxel_size=None if layer.urls else layer.voxel_size_nm,
-        offset=None if layer.urls else layer.offset_nm,
-        **layer.options,
+        **placed | options,
     )
 
 

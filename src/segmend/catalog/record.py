@@ -29,14 +29,14 @@ class Licence(Strict, frozen=True):
         state: ``stated`` by the owners, ``unstated``, or ``custom`` terms.
         name: SPDX name where there is one.
         source: Where the owners say so.
-        forbids: Uses that the terms forbid: ``redistribution`` (no crops written for others),
-            ``commercial``.
+        forbids: Uses that the terms forbid: ``download`` (by a program: the owners hand it out),
+            ``redistribution`` (no crops written for others), ``commercial``.
     """
 
     state: Literal["stated", "unstated", "custom"]
     name: str = ""
     source: str = ""
-    forbids: tuple[Literal["redistribution", "commercial"], ...] = ()
+    forbids: tuple[Literal["download", "redistribution", "commercial"], ...] = ()
 
 
 class File(Strict, frozen=True):
@@ -163,6 +163,7 @@ class Record(Strict, frozen=True):
         generated: What makes it, if it is not read: ``synthetic``.
         parameters: For a generated data set: what is made unless the caller says otherwise.
         tables: Further contents: ``edits``, ``synapses``, ``skeletons``.
+        regions: Layers whose segments are named regions of the tissue.
         tissue: Organ or region.
         modality: For example ``FIB-SEM``.
         bibtex: The citation for a bibliography.
@@ -171,6 +172,7 @@ class Record(Strict, frozen=True):
         metric: The official metric, in words.
         default_box_nm: Box ``(z, y, x)`` start and stop that ``segmend fetch`` takes from a volume
             too large to copy.
+        folder: Folder of the data folder that fetched boxes go to; empty: its name.
         defects: Known defects, one sentence each.
         overlaps: Data sets that share tissue with this one.
         uncertain: What of this record is not certain.
@@ -192,6 +194,7 @@ class Record(Strict, frozen=True):
     generated: Literal["", "synthetic"] = ""
     parameters: dict[str, int] = {}
     tables: tuple[Literal["edits", "synapses", "skeletons"], ...] = ()
+    regions: tuple[str, ...] = ()
     tissue: str = ""
     modality: str = ""
     bibtex: str = ""
@@ -199,6 +202,7 @@ class Record(Strict, frozen=True):
     split: str = ""
     metric: str = ""
     default_box_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    folder: str = ""
     defects: tuple[str, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     uncertain: tuple[Uncertain, ...] = ()
@@ -273,6 +277,13 @@ def _check(record: Record, source: str) -> None:
                     found=f"files: {sorted(record.files) or 'none'}",
                     fix=f"Add [files.{layer.file}] with its path, or give the layer urls",
                 )
+    for name in record.regions:
+        painted = record.layers.get(name)
+        if painted is None or painted.labels is None:
+            raise SchemaError(
+                f"{source}: its regions name '{name}', which is no label layer",
+                found=f"layers: {sorted(record.layers)}",
+            )
     if record.volumes and not record.cases and record.volume not in record.volumes:
         raise SchemaError(
             f"{source}: the default volume '{record.volume}' is not one of its volumes",

@@ -1,15 +1,17 @@
-"""``segmend fetch``: a box of a volume, or a plain file, to this machine."""
+"""``segmend fetch``: a data set, a box of a volume, or a plain file, to this machine."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 
-from segmend.apps.cli.options import as_json
+from segmend.apps.cli.options import as_json, box_of
 from segmend.apps.progress import Progress
 from segmend.core.box import Box, VoxelBox
 from segmend.core.errors import BadInputError, SegmendError, require
@@ -17,13 +19,10 @@ from segmend.core.grid import VoxelGrid
 from segmend.store.fetch import fetch as fetch_file
 from segmend.volumes.export.plan import Kind
 
-if TYPE_CHECKING:
-    from segmend.volumes.volume import Volume
-
 
 @click.command(
-    epilog="Example: segmend fetch precomputed://gs://neuroglancer-janelia-flyem-hemibrain/emdata/"
-    "clahe_yz/jpeg --box 160000:164000,160000:164000,160000:164000 --to crop.h5"
+    epilog="Example: segmend fetch precomputed://gs://bucket/em --box 0:4000,0:2000,0:2000 "
+    "--to em.h5"
 )
 @click.argument("source")
 @click.option("--box", help="Box in nm: z0:z1,y0:y1,x0:x1. Every voxel that it touches is taken.")
@@ -34,7 +33,23 @@ if TYPE_CHECKING:
     metavar="X0 X1 Y0 Y1 Z0 Z1",
     help="Box in voxels, counted from the origin of space, as Neuroglancer shows them.",
 )
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="What to write.")
+@click.option(
+    "--size",
+    nargs=3,
+    type=click.IntRange(1),
+    metavar="Z Y X",
+    help="Box of a data set: so many voxels from where its own box starts.",
+)
+@click.option("--region", help="Box of a data set: a region of its tissue, by name.")
+@click.option("--to", type=click.Path(path_type=Path), help="What to write.")
+@click.option(
+    "--link",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the files of a data set here; the data folder gets links.",
+)
+@click.option("--version", help="Version of the segmentation (default: the record's).")
+@click.option("--volume", help="Volume of a data set; 'all' for the files of every one.")
+@click.option("--layer", "layers", multiple=True, help="Layer of a data set; may be repeated.")
 @click.option(
     "--voxel-size",
     nargs=3,
@@ -48,22 +63,89 @@ if TYPE_CHECKING:
 @click.option("--channel", type=click.IntRange(0), help="Channel to take, where there are several.")
 @click.option("--sha256", help="Of a plain file: 64 hex digits that it must have.")
 @as_json
-def fetch(source: str, to: Path, as_json: bool, **asked: Any) -> None:
-    """Copy a box of the volume SOURCE, a path or URL of any format that segmend reads.
+def fetch(source: str, to: Path | None, as_json: bool, **asked: Any) -> None:
+    """Copy SOURCE to this machine: a data set by name, or a path or URL that segmend reads.
 
-    The suffix of --to chooses what is written: .h5 (HDF5 as CREMI has it), .zarr (OME-Zarr 0.5), or
-    a Neuroglancer precomputed folder if it has none. It appears when all of it was written and read
-    back; until then it grows in a hidden folder beside, and the same command goes on where a broken
-    one stopped. Where it comes from, and its checksum, are written into it.
+    The files of a data set (`segmend datasets list`) go to where segmend.open looks for them, the
+    data folder (SEGMEND_DATA, by default data), verified and unpacked; what is there is left. Of a
+    data set that is read from where it lies, a box goes into one HDF5 file: volumes/raw and
+    volumes/labels/...; without --box, --voxels, --size or --region the box that its record names.
 
-    Without --box or --voxels, SOURCE is a plain file, and is downloaded as it is.
+    Of the volume at a path or URL, --box or --voxels says which box is copied. The suffix of --to
+    chooses what is written: .h5 (HDF5 as CREMI has it), .zarr (OME-Zarr 0.5), or a Neuroglancer
+    precomputed folder if it has none. It appears when all of it was written and read back; until
+    then it grows in a hidden folder beside, and the same command goes on where a broken one
+    stopped. Where it comes from, and its checksum, are written into it.
+
+    Without them, a path or URL is a plain file, and is downloaded as it is.
     """
-    if asked["box"] is None and not asked["voxels"]:
+    boxes = [n for n in ("box", "voxels", "size", "region") if asked[n] not in (None, ())]
+    if len(boxes) > 1:
+        raise BadInputError(f"--{boxes[0]} and --{boxes[1]} cannot both be given")
+    if _is_dataset(source):
+        _fetch_dataset(source, to, asked, as_json=as_json)
+        return
+    if to is None:
+        raise BadInputError(f"where is {source} to be written?", fix="Say it: --to PATH")
+    _refuse(asked, _OF_DATASETS, f"is for data sets, and {source} is a path or URL")
+    if not boxes:
         _download(source, to, asked, as_json=as_json)
-    elif asked["box"] is not None and asked["voxels"]:
-        raise BadInputError("--box and --voxels cannot both be given")
     else:
         _export(source, to, asked, as_json=as_json)
+
+
+_OF_DATASETS = ("size", "region", "link", "version", "volume", "layers")
+_OF_PLACES = ("kind", "key", "channel", "sha256")
+
+
+def _is_dataset(source: str) -> bool:
+    """Whether a data set is meant: its name, a record's file, or a word that is nothing else."""
+    from segmend.catalog.record import record_names
+
+    if source in record_names() or source.endswith(".toml"):
+        return True
+    return bool(re.fullmatch(r"\w[\w-]*", source)) and not Path(source).exists()
+
+
+def _refuse(asked: dict[str, Any], names: Sequence[str], why: str) -> None:
+    for name in names:
+        if asked[name] not in (None, ()):
+            option = {"kind": "as", "layers": "layer"}.get(name, name)
+            raise BadInputError(f"--{option} {why}")
+
+
+def _fetch_dataset(name: str, to: Path | None, asked: dict[str, Any], *, as_json: bool) -> None:
+    require("h5py", extra="build")
+    from segmend.apps.fetching import Request, fetch_dataset
+
+    _refuse(asked, _OF_PLACES, f"is for a path or URL, and '{name}' is a data set")
+    request = Request(
+        version=asked["version"] or "",
+        volume=asked["volume"] or "",
+        layers=asked["layers"],
+        region=asked["region"] or "",
+        box_of=partial(_box, asked) if asked["box"] is not None or asked["voxels"] else None,
+        size=asked["size"] or (),
+        voxel_size=asked["voxel_size"] or (),
+        absent=asked["absent"],
+        to=to,
+        link=asked["link"],
+    )
+    with Progress(quiet=as_json) as progress:
+        made = fetch_dataset(name, request, say=progress.say, report=progress.report)
+    if as_json:
+        files = [
+            {"path": str(f.path), "checked": f.checked or None, "fresh": f.fresh}
+            for f in made.files
+        ]
+        exported = None if made.exported is None else str(made.exported)
+        click.echo(json.dumps({"files": files, "exported": exported, "layers": made.layers}))
+        return
+    for file in made.files:
+        checked = f"has its {file.checked}" if file.checked else "nobody says what it should be"
+        click.echo(f"{file.path}: {'fetched' if file.fresh else 'was there'}, {checked}")
+    for key, told in (made.layers or {}).items():
+        click.echo(f"{made.exported}:{key}: sha256 of the voxels {told['sha256']}")
 
 
 def _export(source: str, to: Path, asked: dict[str, Any], *, as_json: bool) -> None:
@@ -73,12 +155,15 @@ def _export(source: str, to: Path, asked: dict[str, Any], *, as_json: bool) -> N
 
     if asked["sha256"]:
         raise BadInputError("--sha256 is for plain files, and this is a box of a volume")
-    volume = open_volume(source, key=asked["key"], channel=asked["channel"])
+    found = infer(source)
+    volume = open_volume(
+        found.place, driver=found.format, key=asked["key"], channel=asked["channel"]
+    )
     if asked["voxel_size"]:
         volume = volume.at(asked["voxel_size"])
-    voxels = _voxels(volume, asked)
+    voxels = volume.grid.to_voxels(_box(asked, volume.grid))
     with Progress(quiet=as_json) as progress:
-        progress.say(f"{source} is read as {infer(source).format}")
+        progress.say(f"{source} is read as {found.format}: {found.because}")
         progress.say(f"{volume.grid.to_box(voxels)}, {voxels.shape} voxels of {volume.dtype}")
         try:
             made = export_box(
@@ -128,29 +213,13 @@ def _download(source: str, to: Path, asked: dict[str, Any], *, as_json: bool) ->
         click.echo("nobody said what its sha256 should be: compare it with the publisher's")
 
 
-def _voxels(volume: Volume, asked: dict[str, Any]) -> VoxelBox:
+def _box(asked: dict[str, Any], grid: VoxelGrid) -> Box:
+    """The box that was asked for, by the voxels of a grid."""
     if asked["box"] is not None:
-        return volume.grid.to_voxels(_box(asked["box"]))
+        return grid.to_box(grid.to_voxels(box_of(asked["box"])))
     x0, x1, y0, y1, z0, z1 = asked["voxels"]
     # The field counts voxels from the origin of space, whatever the volume's offset.
-    from_origin = VoxelGrid(volume.grid.voxel_size, (0, 0, 0), (0, 0, 0))
+    from_origin = VoxelGrid(grid.voxel_size, (0, 0, 0), (0, 0, 0))
     box = from_origin.to_box(VoxelBox((z0, y0, x0), (z1, y1, x1)))
-    return volume.grid.to_voxels(box, "exact")
-
-
-def _box(text: str) -> Box:
-    """A box from ``z0:z1,y0:y1,x0:x1`` in nm."""
-    spans = [span.split(":") for span in text.split(",")]
-    try:
-        (z0, z1), (y0, y1), (x0, x1) = (_numbers(span) for span in spans)
-    except ValueError as error:
-        raise BadInputError(
-            f"'{text}' is not a box",
-            fix="Write z0:z1,y0:y1,x0:x1 in nm, for example 0:4000,1000:2000,1000:2000",
-        ) from error
-    return Box((z0, y0, x0), (z1, y1, x1))
-
-
-def _numbers(span: Sequence[str]) -> tuple[float, float]:
-    low, high = map(float, span)
-    return low, high
+    grid.to_voxels(box, "exact")
+    return box

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
+
+from segmend.core.box import Box
+from segmend.core.errors import BadInputError
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
@@ -16,3 +21,25 @@ workers = click.option(
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the plan."
 )
+
+
+def box_of(text: str) -> Box:
+    """A box from ``z0:z1,y0:y1,x0:x1`` in nm.
+
+    Raises:
+        BadInputError: if the text is none.
+    """
+    spans = [span.split(":") for span in text.split(",")]
+    try:
+        (z0, z1), (y0, y1), (x0, x1) = (_numbers(span) for span in spans)
+    except ValueError as error:
+        raise BadInputError(
+            f"'{text}' is not a box",
+            fix="Write z0:z1,y0:y1,x0:x1 in nm, for example 0:4000,1000:2000,1000:2000",
+        ) from error
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _numbers(span: Sequence[str]) -> tuple[float, float]:
+    low, high = map(float, span)
+    return low, high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.core.errors import require
+from segmend.apps.pages.drawing import COLOURS, GREY, draw_svg, plain_axes
 from segmend.metrics.calibration import reliability_curve
 from segmend.metrics.classification import precision_recall_curve, roc_curve
-
-# Okabe and Ito's palette, readable without colour vision; chance is always grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-_CHANCE = "#8a8a8a"
 
 CALIBRATION_BINS = 5
 """Bins of the calibration curve: fewer than the error's 15, so that each holds rows enough to
@@ -47,45 +42,36 @@ def curves_svg(scored: Sequence[Scored]) -> str:
     Returns:
         An ``<svg>`` element. The same input gives the same text.
     """
-    require("matplotlib", extra="report")
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    # Ids in the SVG are salted; fonts are drawn by the reader's browser.
-    with mpl.rc_context({"svg.hashsalt": "segmend", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    def draw(figure: Any) -> None:
         panels = figure.subplots(1, 3)
-        for panel, draw in zip(panels, (_roc, _precision_recall, _calibration), strict=True):
-            _panel(panel, scored, draw)
+        for panel, curve in zip(panels, (_roc, _precision_recall, _calibration), strict=True):
+            _panel(panel, scored, curve)
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=6, frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+
+    return draw_svg((10.5, 3.4), draw)
 
 
 def _panel(panel: Any, scored: Sequence[Scored], draw: Callable[..., None]) -> None:
     panel.set_xlim(-0.01, 1.01)
     panel.set_ylim(-0.01, 1.01)
     panel.set_box_aspect(1)
-    panel.grid(visible=True, linewidth=0.4, alpha=0.5)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    plain_axes(panel)
     for i, one in enumerate(scored):
-        draw(panel, one, color=_COLOURS[i % len(_COLOURS)], linewidth=1.6)
+        draw(panel, one, color=COLOURS[i % len(COLOURS)], linewidth=1.6)
 
 
 def _roc(panel: Any, one: Scored, **style: Any) -> None:
     curve = roc_curve(one.labels, one.scores)
-    panel.plot([0, 1], [0, 1], linestyle=":", color=_CHANCE, linewidth=1)
+    panel.plot([0, 1], [0, 1], linestyle=":", color=GREY, linewidth=1)
     panel.plot(curve.x, curve.y, label=one.model, **style)
     panel.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
 
 
 def _precision_recall(panel: Any, one: Scored, **style: Any) -> None:
     curve = precision_recall_curve(one.labels, one.scores)
-    panel.axhline(float(np.mean(one.labels)), linestyle=":", color=_CHANCE, linewidth=1)
+    panel.axhline(float(np.mean(one.labels)), linestyle=":", color=GREY, linewidth=1)
     # The first point is where nothing is called positive; its precision is a convention.
     panel.plot(curve.x[1:], curve.y[1:], drawstyle="steps-pre", **style)
     panel.set(title="Precision-recall", xlabel="recall", ylabel="precision")
@@ -93,6 +79,6 @@ def _precision_recall(panel: Any, one: Scored, **style: Any) -> None:
 
 def _calibration(panel: Any, one: Scored, **style: Any) -> None:
     curve = reliability_curve(one.labels, one.scores, bins=CALIBRATION_BINS)
-    panel.plot([0, 1], [0, 1], linestyle=":", color=_CHANCE, linewidth=1)
+    panel.plot([0, 1], [0, 1], linestyle=":", color=GREY, linewidth=1)
     panel.plot(curve.predicted, curve.observed, marker="o", markersize=3.5, **style)
     panel.set(title="Calibration", xlabel="predicted probability", ylabel="observed frequency")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from segmend import __version__
+from segmend.apps.pages.page import check_folder, own_markup, write_page
 from segmend.apps.report.curves import Scored, curves_svg
 from segmend.apps.report.samples import shown_samples
 from segmend.apps.tables import count_rows
 from segmend.build.ledger import PLAN_FILE
-from segmend.core.errors import OutputError, require
 from segmend.core.sample import SPLITS
 from segmend.evaluate.evaluate import accepted_leaks
 from segmend.evaluate.result import Result, Score
@@ -22,7 +20,6 @@ from segmend.evaluate.scored_rows import scored_rows
 from segmend.models.model import Predictions
 from segmend.shards import finish
 from segmend.shards.reader import Benchmark
-from segmend.store.atomic import atomic_file
 from segmend.tasks.registry import TASKS
 
 SAMPLES_PER_TYPE = 2
@@ -48,20 +45,14 @@ def write_report(benchmark: Benchmark, out: Path, answered: Sequence[Answered] =
         MissingDependencyError: if the extra ``report`` is not installed.
         OutputError: if the file cannot be written.
     """
-    require("jinja2", extra="report")
-    import jinja2
-
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"cannot write {out}", found="its folder does not exist")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = (resources.files("segmend.apps.report") / "template.html").read_text(encoding="utf-8")
-    page = environment.from_string(text).render(
+    check_folder(out)
+    write_page(
+        out,
+        "segmend.apps.report",
         scores=[_task_section(benchmark, name, answered) for name in _asked(answered)],
         samples=shown_samples(benchmark, SAMPLES_PER_TYPE),
         **_facts(benchmark),
     )
-    with atomic_file(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def _facts(benchmark: Benchmark) -> dict[str, Any]:
@@ -81,7 +72,6 @@ def _facts(benchmark: Benchmark) -> dict[str, Any]:
         "sources": sources,
         "citations": sorted({s["citation"] for s in sources}),
         "plan_hash": plan.get("content_hash", ""),
-        "version": __version__,
     }
 
 
@@ -136,8 +126,6 @@ def _groups(result: Result) -> str:
 
 
 def _curves(benchmark: Benchmark, name: str, mine: Sequence[Answered]) -> Any:
-    import markupsafe
-
     rows = scored_rows(benchmark, TASKS[name], mine[0].result.split)
     scored = []
     for one in mine:
@@ -145,4 +133,4 @@ def _curves(benchmark: Benchmark, name: str, mine: Sequence[Answered]) -> Any:
         place = {key: i for i, key in enumerate(one.predictions.hashes)}
         order = [place[key] for key in rows.hashes]
         scored.append(Scored(one.result.model, rows.labels, one.predictions.scores[order]))
-    return markupsafe.Markup(curves_svg(scored))  # noqa: S704  our own SVG, no foreign text in it
+    return own_markup(curves_svg(scored))

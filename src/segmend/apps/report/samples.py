@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmend.apps.pages.page import data_url
 from segmend.apps.sheet.tiles import Rgb, em_tile, geometry_tiles, split_mask_tile
 from segmend.core.random import keyed_unit
 from segmend.core.sample import (
@@ -27,7 +26,6 @@ from segmend.core.sample import (
     split_mask_column,
 )
 from segmend.shards.reader import Benchmark
-from segmend.shards.rows import decode_row
 
 KEY = "combined_sample_hash"
 
@@ -78,26 +76,26 @@ def shown_samples(benchmark: Benchmark, per_type: int) -> list[ShownSample]:
 
 
 def _shown(benchmark: Benchmark, position: int) -> ShownSample:
-    images = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
     plain = (KEY, "sample_type", "split", "metadata")
-    row = benchmark.read_rows([position], (*plain, *images)).to_pylist()[0]
-    decoded = decode_row(row, images)
-    masks = {v: decoded[split_mask_column(v)] for v in VIEWS}
+    images = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
+    (row,) = benchmark.rows([position], (*plain, *images))
+    values = row.values
+    masks = {v: values[split_mask_column(v)] for v in VIEWS}
     masks = {view: mask for view, mask in masks.items() if mask is not None}
-    em = {plane: decoded[em_column(plane)] for plane in PLANES}
-    facts = json.loads(row["metadata"])
-    kind = SAMPLE_TYPES[row["sample_type"]]
+    em = {plane: values[em_column(plane)] for plane in PLANES}
+    facts = json.loads(values["metadata"])
+    kind = SAMPLE_TYPES[values["sample_type"]]
     return ShownSample(
         kind=kind.name,
         doc=kind.doc,
-        split=row["split"],
+        split=values["split"],
         label=f"{kind.label_task} = {kind.label:g}",
-        hash=row[KEY],
-        width=_micrometres(2 * facts["view_extent_nm"]),
-        em_width=_micrometres(IMAGE_SIZE * facts["em_pixel_size_nm"]),
+        hash=values[KEY],
+        width=_micrometres(facts.get("view_extent_nm"), 2),
+        em_width=_micrometres(facts.get("em_pixel_size_nm"), IMAGE_SIZE),
         columns=(*CHANNELS, *(["split mask"] if masks else [])),
-        sheet=_data_url(_geometry_table(np.asarray(decoded["geometry"]), masks)),
-        em=tuple((p, _data_url(em_tile(image))) for p, image in em.items() if image is not None),
+        sheet=_picture(_geometry_table(np.asarray(values["geometry"]), masks)),
+        em=tuple((p, _picture(em_tile(image))) for p, image in em.items() if image is not None),
     )
 
 
@@ -120,11 +118,10 @@ def _half(tile: Rgb) -> Rgb:
     return (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
 
 
-def _micrometres(nm: float) -> str:
-    return f"{nm / 1000:.2f} \N{MICRO SIGN}m"
+def _micrometres(nm: float | None, times: int) -> str:
+    """A width in words; published rows do not state it."""
+    return "not stated" if nm is None else f"{times * nm / 1000:.2f} \N{MICRO SIGN}m"
 
 
-def _data_url(picture: Rgb) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _picture(picture: Rgb) -> str:
+    return data_url(Image.fromarray(picture))

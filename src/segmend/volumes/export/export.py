@@ -120,7 +120,7 @@ def _export(target: Target, plan: Plan, final: Path, report: Report) -> Exported
     text = json.dumps(provenance, indent=1).encode()
     made = target.assemble(plan, work, text)
     _compare(target.open(plan, made), plan, records, report)
-    _publish(made, final)
+    publish(made, final)
     work.remove()
     return Exported(final, provenance, kept)
 
@@ -247,7 +247,7 @@ def _finished(target: Target, plan: Plan, final: Path) -> Exported | None:
     return Exported(final, told, len(plan.blocks()))
 
 
-def _publish(made: Path, final: Path) -> None:
+def publish(made: Path, final: Path) -> None:
     """Give the export its name, unless something has that name; survives a power cut."""
     with output_errors(final):
         if made.is_dir():

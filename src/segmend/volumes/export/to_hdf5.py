@@ -29,7 +29,7 @@ COMPRESSION_LEVEL = 1
 
 _ATTRIBUTE = "segmend_provenance"
 
-_VERSIONS = ("v108", "v110")
+VERSIONS = ("v108", "v110")
 """From 1.8 on an attribute may be longer than 64 kB; 1.10 is the newest that everybody reads."""
 
 
@@ -55,7 +55,7 @@ class ToHdf5:
 
         # Two exports of one plan share the work folder, and must not share this file.
         path = work.folder / f"{secrets.token_hex(8)}.h5"
-        with output_errors(path), h5py.File(path, "w", libver=_VERSIONS) as file:
+        with output_errors(path), h5py.File(path, "w", libver=VERSIONS) as file:
             data = file.create_dataset(
                 KEYS[plan.kind],
                 plan.voxels.shape,

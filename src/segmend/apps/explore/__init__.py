@@ -1,0 +1,1 @@
+"""``segmend explore``: a page about a box of a data set."""

@@ -1,0 +1,1 @@
+"""What all HTML pages share: one style, drawings as SVG, pictures inside the page."""

@@ -1,0 +1,111 @@
+"""Which published files a volume of a data set needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from segmend.catalog.record import File, Layer, Record
+from segmend.core.box import Box
+from segmend.core.errors import BadInputError, OutOfBoundsError
+from segmend.core.grid import VoxelGrid
+from segmend.core.registry import unknown_name
+from segmend.volumes.drivers.hdf5_cubes import CUBE_NAME
+
+ALL = "all"
+"""In place of a volume: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One download.
+
+    Attributes:
+        file: What is recorded of the file, or of the folder that it lies in.
+        member: Its name in that folder; empty where it is the file itself.
+    """
+
+    file: File
+    member: str = ""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it is published, mirrors in order."""
+        member = f"/{self.member}" if self.member else ""
+        return tuple(f"{url}{member}" for url in self.file.urls)
+
+
+def wanted_files(
+    record: Record, version: str, volume: str, *, layers: Collection[str], box: Box | None
+) -> tuple[Wanted, ...]:
+    """What must be fetched; for the arguments see `segmend.catalog.fetching.fetch_files`."""
+    chosen = _layers(record, version, volume, layers)
+    return tuple(dict.fromkeys(_each(record, chosen, box)))
+
+
+def _layers(
+    record: Record, version: str, volume: str, names: Collection[str]
+) -> list[tuple[str, Layer]]:
+    """The wanted layers that lie in files, by name."""
+    if version and version not in (record.version, *record.versions):
+        known = {record.version: None, **record.versions}
+        raise unknown_name(f"version of '{record.name}'", version, known)
+    volumes = [volume or record.volume]
+    if record.cases or not record.volumes:
+        volumes = [""]
+    elif volume == ALL:
+        volumes = list(record.volumes)
+    elif volumes[0] not in record.volumes:
+        raise unknown_name(f"volume of '{record.name}'", volume, record.volumes)
+    found = [record.layers_of(version or record.version, name) for name in volumes]
+    known_layers = {name: None for layers in found for name in layers}
+    for name in names:
+        if name not in known_layers:
+            raise unknown_name(f"layer of '{record.name}'", name, known_layers)
+    chosen = [(n, layer) for layers in found for n, layer in layers.items()]
+    return [(n, layer) for n, layer in chosen if not layer.urls and n in (names or known_layers)]
+
+
+def _each(
+    record: Record, layers: Collection[tuple[str, Layer]], box: Box | None
+) -> Iterator[Wanted]:
+    for name, layer in layers:
+        file = record.files[layer.file]
+        if layer.driver == "hdf5-cubes":
+            for cube in _cubes(record, name, layer, box):
+                yield Wanted(file, cube)
+        else:
+            yield Wanted(file)
+
+
+def cube_grid(layer: Layer) -> VoxelGrid:
+    """The grid of a layer that is published as cubes, as its record states it."""
+    shape = [
+        n * m for n, m in zip(layer.options["cube_shape"], layer.options["grid_shape"], strict=True)
+    ]
+    assert layer.voxel_size_nm is not None
+    return VoxelGrid(layer.voxel_size_nm, layer.offset_nm or (0, 0, 0), shape)
+
+
+def _cubes(record: Record, name: str, layer: Layer, box: Box | None) -> Iterator[str]:
+    """File names of the cubes that a box touches."""
+    cube, counts, grid = layer.options["cube_shape"], layer.options["grid_shape"], cube_grid(layer)
+    if box is None:
+        raise BadInputError(
+            f"'{record.name}' is published as cubes of {tuple(cube)} voxels, {tuple(counts)} of "
+            f"them for '{name}'",
+            fix="Say which part: --box z0:z1,y0:y1,x0:x1 in nm, or --voxels, and --layer for less",
+        )
+    voxels = grid.voxels.intersect(grid.to_voxels(box))
+    if voxels is None:
+        raise OutOfBoundsError(
+            f"{box} lies outside layer '{name}' of '{record.name}'", found=f"it covers {grid.box}"
+        )
+    touched = [
+        range(a // n, -(-b // n)) for a, b, n in zip(voxels.start, voxels.stop, cube, strict=True)
+    ]
+    absent = {tuple(index) for index in layer.options.get("absent_cubes", ())}
+    for z, y, x in product(*touched):
+        if (z, y, x) not in absent:
+            yield layer.options.get("name", CUBE_NAME).format(x=x, y=y, z=z)
