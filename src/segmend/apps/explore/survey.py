@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,6 @@ from segmend.catalog.listing import given
 from segmend.core.box import Box
 from segmend.core.errors import BadInputError, GridMismatchError, SchemaError
 from segmend.core.grid import VoxelGrid
-from segmend.core.ids import as_ids
 from segmend.segments.contacts import Contacts, find_contacts
 from segmend.volumes.volume import Block, Volume
 
@@ -146,8 +146,9 @@ def _survey_layer(dataset: Dataset, name: str, box: Box, slices: list[Slice]) ->
         values = class_values(block.data, spec, source=volume.source)
         _show(slices, name, Layered(values, block, classes=True))
         return LayerSurvey(name, spec, volume, covered, None, None)
-    coded = spec.kind == "coded"
-    ids = as_ids(block.data) if coded else segment_ids(block.data, spec, source=volume.source)
+    # The codes of several classes are ids like any others here.
+    plain = msgspec.structs.replace(spec, kind="instance")
+    ids = segment_ids(block.data, plain, source=volume.source)
     _show(slices, name, Layered(ids, block, classes=False))
     contacts = find_contacts(np.ascontiguousarray(ids), block.grid)
     return LayerSurvey(name, spec, volume, covered, segment_sizes(ids, block), contacts)
