@@ -119,6 +119,30 @@ def test_slices_show_image_and_labels_where_they_lie(own):
                 assert pixels(one, name)[row, column] == (inside and ids[under] > 0)
 
 
+CODED = """[layers.labels]
+key = "codes"
+doc = "Neurons and clefts in one"
+labels = { kind = "coded", codes = { neuron = 1, cleft = 1000000 } }
+"""
+
+
+def test_codes_are_segments_and_classes(own, tmp_path):
+    codes = np.zeros(SHAPE, np.uint64)
+    codes[1:4], codes[3, :5] = 7, 1_000_003
+    with h5py.File(tmp_path / "own.h5", "a") as file:
+        file["codes"] = codes
+        file["codes"].attrs.update(resolution=VOXEL, offset=(400, 0, 0))
+    (tmp_path / "own.toml").write_text(OWN.partition("[layers.neurons]")[0] + CODED)
+    found = survey(sg.open(str(tmp_path / "own.toml")))
+    (layer,) = found.layers
+    assert layer.sizes.ids.tolist() == [7, 1_000_003]
+    assert found.classes == {
+        "background": int((codes == 0).sum()),
+        "neuron": int((codes == 7).sum()),
+        "cleft": 5 * SHAPE[2],
+    }
+
+
 def test_a_box_is_read_alone_and_its_edges_are_checked(own):
     box = sg.Box((480, 40, 40), (600, 120, 100))
     found = survey(own, box)
