@@ -50,6 +50,7 @@ def test_the_voxel_at_a_voxels_centre_is_that_voxel(size, offset, index):
     centre = grid.centers(np.array(index))
     assert grid.voxel_at(centre) == index
     np.testing.assert_allclose(grid.continuous(centre), np.array(index) + 0.5, atol=1e-4)
+    np.testing.assert_allclose(grid.points(grid.continuous(centre)), centre, atol=1e-4)
 
 
 def test_voxels_of_11_24_nm_do_not_drift():

@@ -120,8 +120,7 @@ class VoxelGrid:
         Returns:
             float64 nm, the same shape.
         """
-        size, offset = self._arrays()
-        return (np.asarray(voxels, np.float64) + 0.5) * size + offset
+        return self.points(np.asarray(voxels, np.float64) + 0.5)
 
     def continuous(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Continuous voxel coordinates of points, 0 at the corner of the first voxel.
@@ -134,6 +133,18 @@ class VoxelGrid:
         """
         size, offset = self._arrays()
         return (np.asarray(points, np.float64) - offset) / size
+
+    def points(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points at continuous voxel coordinates: what `continuous` is the inverse of.
+
+        Args:
+            coordinates: Shape ``(..., 3)``, order ``(z, y, x)``, 0 at the corner of the first voxel.
+
+        Returns:
+            float64 nm, the same shape.
+        """
+        size, offset = self._arrays()
+        return np.asarray(coordinates, np.float64) * size + offset
 
     def crop(self, voxels: VoxelBox) -> VoxelGrid:
         """The grid of a cut-out: same voxels, offset moved to the cut-out's corner."""
