@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from segmend.build import units
@@ -19,6 +20,7 @@ from segmend.core.errors import NoSamplesError, OutputError, ReadFailedError, Re
 from segmend.core.sample import SAMPLE_TYPES
 from segmend.shards.reader import Benchmark
 from segmend.shards.verify import verify
+from segmend.volumes.open import open_volume
 
 # Two builds, in other processes, of real pictures.
 pytestmark = pytest.mark.slow
@@ -123,17 +125,22 @@ def test_an_error_on_the_way_leaves_nothing(plan, tmp_path, monkeypatch, error):
 
 def test_an_error_in_a_worker_process_arrives_whole_and_leaves_nothing(plan, tmp_path):
     volumes = {
-        name: replace(layers, image=damaged(layers.image, tmp_path))
+        name: replace(layers, image=gone(layers.image, tmp_path / "image.npy"))
         for name, layers in plan.units[0].layers.items()
     }
     broken = replace(plan, units=tuple(replace(unit, layers=volumes) for unit in plan.units))
-    with pytest.raises(ReadFailedError, match="there is no file"):
+    with pytest.raises(ReadFailedError, match=r"image\.npy") as caught:
         build(broken, tmp_path / "bench", workers=2)
+    assert caught.value.reason == "missing"
     assert list(tmp_path.iterdir()) == []
 
 
-def damaged(volume, folder):
-    return replace(volume, driver=replace(volume.driver, path=folder / "gone.h5"))
+def gone(volume, file):
+    """The same volume from a file that goes away after it was opened."""
+    np.save(file, volume.read(volume.box).data)
+    opened = open_volume(file, voxel_size=volume.grid.voxel_size, offset=volume.grid.offset)
+    file.unlink()
+    return opened
 
 
 def test_the_output_must_be_new_and_its_parent_writable(plan, tmp_path):
