@@ -55,6 +55,7 @@ def test_no_flipped_bit_of_gzip_data_passes(at: int, bit: int) -> None:
 def test_gzip_members_are_joined_and_garbage_after_them_is_corrupt() -> None:
     two = gzip.compress(b"one") + gzip.compress(b"two")
     assert decompress(two, "gzip", limit=6) == b"onetwo"
+    assert decompress(two + bytes(12), "gzip", limit=6) == b"onetwo"
     with pytest.raises(ReadFailedError) as caught:
         decompress(two + b"garbage", "gzip", limit=100)
     assert caught.value.reason == "corrupt"

@@ -1,4 +1,6 @@
 import gzip
+import os
+import time
 import warnings
 from pathlib import Path
 
@@ -128,3 +130,42 @@ def test_no_handle_stays_open(tmp_path: Path) -> None:
         with pytest.raises(ReadFailedError):
             FileStore(tmp_path).read("a", 2, 9)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_stamp_changes_with_the_file_and_is_kept_back_while_it_is_new(
+    tmp_path: Path, suffix: str
+) -> None:
+    store, path = FileStore(tmp_path), tmp_path / f"a{suffix}"
+    assert store.stamp("a") is None
+    path.write_bytes(b"one")
+    assert store.stamp("a") is None  # it may be written again within one tick of the clock
+    os.utime(path, (1, 1))
+    first = store.stamp("a")
+    assert first is not None
+    assert store.stamp("a") == first
+    path.write_bytes(b"two")
+    os.utime(path, (1, 2))
+    assert store.stamp("a") not in (None, first)
+
+
+def test_files_that_were_announced_are_soon_in_memory(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(bytes(100_000))
+        with (tmp_path / name).open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    asked = [Request("missing"), Request("a"), Request("b", 50_000, 60_000), Request("c", -10)]
+    FileStore(tmp_path).announce(asked)
+
+    def in_memory(name: str, at: int) -> bool:
+        with (tmp_path / name).open("rb") as file:
+            try:
+                return os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) == 1
+            except BlockingIOError:
+                return False
+
+    until = time.monotonic() + 10
+    while not (in_memory("a", 99_999) and in_memory("b", 55_000)):
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,6 +1,7 @@
 """The chunk engine: every chunk once, in threads, in bounded memory, failing as a whole."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,19 +9,25 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from segmend.core.box import VoxelBox
 from segmend.core.errors import ReadFailedError
 from segmend.core.grid import VoxelGrid
+from segmend.store.files import FileStore
 from segmend.testing import faults
 from segmend.testing.servers import range_server
 from segmend.volumes import workers
 from segmend.volumes.chunked import chunks_of
+from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.drivers.precomputed import open_precomputed
+from segmend.volumes.drivers.zarr import open_zarr
 
 RNG = np.random.default_rng(5)
 VOXELS = RNG.integers(0, 2**63, (128, 96, 160), dtype=np.uint64)
@@ -134,6 +141,40 @@ def test_every_job_runs_once(four_cores):
     assert sorted(done) == list(range(200))
 
 
+def test_every_position_is_taken_once_by_any_thread(four_cores):
+    done, threads = [], set()
+
+    def do(position):
+        threads.add(threading.get_ident())
+        time.sleep(0.001)
+        done.append(position)
+
+    workers.run_each(do, 200, shared=True)
+    assert sorted(done) == list(range(200))
+    assert len(threads) == 4
+    workers.run_each(lambda _: threads.add(threading.get_ident()), 0, shared=True)
+    alone = set()
+    workers.run_each(lambda _: alone.add(threading.get_ident()), 20, shared=False)
+    assert alone == {threading.get_ident()}
+
+
+def test_after_an_error_no_position_is_still_running_and_none_is_taken(four_cores):
+    running, taken = [], []
+
+    def do(position):
+        taken.append(position)
+        if position == 7:
+            raise ValueError("the eighth")
+        running.append(position)
+        time.sleep(0.02)
+        running.remove(position)
+
+    with pytest.raises(ValueError, match="the eighth"):
+        workers.run_each(do, 500, shared=True)
+    assert not running
+    assert len(taken) < 20
+
+
 def test_after_an_error_no_job_is_still_running_and_no_further_one_is_drawn(four_cores):
     running, drawn = [], []
     gate = threading.Event()
@@ -168,6 +209,115 @@ def test_jobs_are_drawn_only_a_few_ahead_of_what_is_done(four_cores):
 
     workers.run(jobs())
     assert max(ahead) <= 4 * workers.PENDING_PER_CORE + 1
+
+
+SMALL = VoxelBox((3, 3, 3), (13, 13, 13))
+"""A part of the first chunk of `encoded`."""
+
+
+def encoded(folder, driver, voxels):
+    """A volume of one chunk, written some time ago; how to open it."""
+    folder.mkdir(exist_ok=True)
+    if driver == "hdf5":
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("a", data=voxels, chunks=voxels.shape, compression="gzip")
+    elif driver == "zarr":
+        array = zarr.create_array(folder / "z", data=voxels, chunks=voxels.shape, overwrite=True)
+        array.attrs.update(resolution=[1, 1, 1], offset=[0, 0, 0])
+    else:
+        scale = {
+            "key": "s",
+            "size": voxels.shape[::-1],
+            "resolution": [1, 1, 1],
+            "chunk_sizes": [voxels.shape[::-1]],
+            "encoding": driver,
+        }
+        info = {"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [scale]}
+        (folder / "info").write_text(json.dumps(info))
+        (folder / "s").mkdir(exist_ok=True)
+        chunk = folder / "s" / "0-16_0-16_0-16"
+        if driver == "raw":
+            chunk.write_bytes(voxels.tobytes())
+        else:
+            Image.fromarray(voxels.reshape(-1, voxels.shape[2])).save(chunk, format="png")
+    for path in folder.rglob("*"):
+        os.utime(path, (1000, 1000))
+    return {
+        "hdf5": lambda place: open_hdf5(place / "a.h5", "a", voxel_size=(1, 1, 1)),
+        "zarr": lambda place: open_zarr(f"{place}/z"),
+        "png": open_precomputed,
+        "raw": open_precomputed,
+    }[driver]
+
+
+def cubes(count):
+    return RNG.integers(0, 256, (count, 16, 16, 16), dtype=np.uint8)
+
+
+@pytest.fixture
+def chunks_read(monkeypatch):
+    """How many times bytes were read from a file, so far."""
+    read, real = [], FileStore.read_many
+
+    def counted(self, requests):
+        read.extend(requests)
+        return real(self, requests)
+
+    monkeypatch.setattr(FileStore, "read_many", counted)
+    return read
+
+
+@pytest.mark.parametrize("driver", ["hdf5", "zarr", "png", "raw"])
+def test_a_small_box_out_of_a_chunk_that_is_kept_reads_no_file(tmp_path, driver, chunks_read):
+    (voxels,) = cubes(1)
+    volume = encoded(tmp_path, driver, voxels)(tmp_path)
+    np.testing.assert_array_equal(volume.read_voxels(SMALL).data, voxels[SMALL.slices])
+    before = len(chunks_read)
+    other = VoxelBox((0, 5, 6), (16, 7, 16))
+    np.testing.assert_array_equal(volume.read_voxels(other).data, voxels[other.slices])
+    assert len(chunks_read) == before
+
+
+@pytest.mark.parametrize("driver", ["hdf5", "zarr", "png", "raw"])
+def test_a_kept_chunk_never_stands_for_a_file_that_was_written_again(tmp_path, driver):
+    old, new = cubes(2)
+    opener = encoded(tmp_path, driver, old)
+    volume = opener(tmp_path)
+    volume.read_voxels(SMALL)
+    encoded(tmp_path, driver, new)
+    os.utime(tmp_path / "a.h5" if driver == "hdf5" else tmp_path, (1001, 1001))
+    if driver == "hdf5":
+        with pytest.raises(ReadFailedError, match="has changed since"):
+            volume.read_voxels(SMALL)
+    else:
+        np.testing.assert_array_equal(volume.read_voxels(SMALL).data, new[SMALL.slices])
+    np.testing.assert_array_equal(opener(tmp_path).read_voxels(SMALL).data, new[SMALL.slices])
+
+
+def test_a_kept_chunk_whose_file_is_gone_is_absent(tmp_path):
+    (voxels,) = cubes(1)
+    volume = encoded(tmp_path, "png", voxels)(tmp_path)
+    volume.read_voxels(SMALL)
+    (tmp_path / "s" / "0-16_0-16_0-16").unlink()
+    assert volume.read_voxels(SMALL).coverage.n_absent == SMALL.size
+
+
+@pytest.mark.parametrize("driver", ["zarr", "png", "raw"])
+def test_over_http_a_chunk_is_asked_for_once_until_the_volume_is_opened_again(
+    tmp_path, driver, monkeypatch
+):
+    monkeypatch.setenv("SEGMEND_CACHE_BYTES", "0")
+    old, new = cubes(2)
+    opener = encoded(tmp_path, driver, old)
+    with range_server(tmp_path) as server:
+        volume = opener(server.url)
+        volume.read_voxels(SMALL)
+        asked = len(server.log)
+        encoded(tmp_path, driver, new)
+        np.testing.assert_array_equal(volume.read_voxels(SMALL).data, old[SMALL.slices])
+        assert len(server.log) == asked
+        again = opener(server.url).read_voxels(SMALL).data
+    np.testing.assert_array_equal(again, new[SMALL.slices])
 
 
 WITH_PROCESSES = """

@@ -28,7 +28,7 @@ def decompress(data: bytes, encoding: str, *, limit: int) -> bytes:
             for an unknown encoding, or a result larger than ``limit``.
     """
     if encoding in ("gzip", "x-gzip"):
-        return _gunzip(data, limit)
+        return gunzip(data, limit=limit)
     if encoding not in _ARROW:
         raise ReadFailedError(
             "cannot decode", found=f"unknown Content-Encoding '{encoding}'", reason="refused"
@@ -52,23 +52,38 @@ def _bounded(stream: pa.CompressedInputStream, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _gunzip(data: bytes, limit: int) -> bytes:
+def gunzip(data: bytes, *, limit: int) -> bytes:
+    """Inflate a gzip file of one or more members (RFC 1952), checksums verified.
+
+    Args:
+        data: The whole file, nothing behind it but zeros, which some writers pad with.
+        limit: Most bytes it may hold; hardly more memory than that is ever used.
+
+    Raises:
+        ReadFailedError: reason ``corrupt`` if it is no gzip, is cut short or fails its checksum;
+            ``refused`` if it holds more.
+    """
+    # The size that the last member states is a hint and no more: isal allocates what it is allowed
+    # to deliver, so that a generous limit would cost more time than inflating.
+    step = min(limit, int.from_bytes(data[-4:], "little")) + 1
     parts: list[bytes] = []
-    room = limit
+    size = 0
     for _ in range(_MOST_MEMBERS):
         member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-        try:
-            part = member.decompress(data, room + 1)
-        except igzip_lib.error as error:  # type: ignore[misc]  # its stub has an instance
-            raise _corrupt("gzip", str(error)) from error
-        parts.append(part)
-        room -= len(part)
-        if room < 0:
-            raise _too_large(limit)
-        if not member.eof:
-            raise _corrupt("gzip", "the stream is cut short")
+        while not member.eof:
+            try:
+                part = member.decompress(data, step)
+            except igzip_lib.error as error:  # type: ignore[misc]  # its stub has an instance
+                raise _corrupt("gzip", str(error)) from error
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            if not part and not member.eof:
+                raise _corrupt("gzip", "the stream is cut short")
+            parts.append(part)
+            data, step = b"", min(limit - size, max(step, size)) + 1
         data = member.unused_data
-        if not data:
+        if not data.strip(b"\0"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
     raise _corrupt("gzip", f"more than {_MOST_MEMBERS} members")
 

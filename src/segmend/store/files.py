@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from segmend.store.store import Request, Store
 # cloud-files, which cloud-volume writes with, keeps a compressed object KEY as KEY.gz and so on in
 # a folder (where a bucket has KEY with a Content-Encoding).
 _SUFFIXES = ((".gz", "gzip"), (".br", "br"), (".zstd", "zstd"))
+
+RACY_NS = 2 * 10**9
+"""A file that was written so lately could be written again within one tick of its clock: the
+coarsest in use, of FAT and old NFS, ticks every two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,37 @@ class FileStore(Store):
         """
         for position, request in enumerate(requests):
             yield position, self._read(request)
+
+    def stamp(self, key: str) -> Hashable | None:
+        """Size, inode and times of a file; None while it is new, and where there is none."""
+        for suffix in ("", *(suffix for suffix, _ in _SUFFIXES)):
+            try:
+                found = os.stat(f"{self.root}/{key}{suffix}")  # noqa: PTH116  for its speed
+            except OSError:
+                continue  # the read says what is wrong
+            if time.time_ns() - found.st_mtime_ns < RACY_NS:
+                return None
+            return (suffix, found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+        return None
+
+    def announce(self, requests: Sequence[Request]) -> None:
+        """Tell the system what will be read soon, so that the disk works while others decode.
+
+        If the first file that is there is in memory the rest will be, and nothing is said. Whatever
+        goes wrong shows when they are read.
+        """
+        said = False
+        for request in requests:
+            with contextlib.suppress(OSError):
+                handle = os.open(f"{self.root}/{request.key}", os.O_RDONLY | os.O_CLOEXEC)
+                start, length = request.start or 0, (request.stop or 0) - (request.start or 0)
+                try:
+                    if not said and _in_memory(handle, start):
+                        return
+                    os.posix_fadvise(handle, start, max(length, 0), os.POSIX_FADV_WILLNEED)
+                    said = True
+                finally:
+                    os.close(handle)
 
     def _read(self, request: Request) -> bytes | None:
         path = f"{self.root}/{request.key}"
@@ -88,6 +125,14 @@ def _read_file(path: str, request: Request) -> bytes | None:
         return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
         os.close(handle)
+
+
+def _in_memory(handle: int, at: int) -> bool:
+    """Whether a byte can be read without the disk; False where the system cannot tell."""
+    try:
+        return os.preadv(handle, [bytearray(1)], at, os.RWF_NOWAIT) > 0
+    except OSError:
+        return False
 
 
 def _span(request: Request, size: int) -> tuple[int, int]:

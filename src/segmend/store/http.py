@@ -17,6 +17,7 @@ from segmend.store.credentials import login_to
 from segmend.store.encoding import decompress
 from segmend.store.options import StoreOptions
 from segmend.store.origin import Login, Origin
+from segmend.store.ranges import join_ranges
 from segmend.store.redirect import REDIRECTS, next_url
 from segmend.store.response import AttemptFailedError, Response, as_attempt, content, summary
 from segmend.store.store import Request, Store
@@ -52,11 +53,13 @@ class HttpStore(Store):
 
         A new transfer starts only when a result is taken: at most ``concurrency`` objects are in
         memory, fewer if they are large (`connections.IN_FLIGHT`). While the consumer works, no
-        time-out runs.
+        time-out runs. Ranges that lie side by side come as one.
         """
-        reading = _Reading(self, requests)
+        joined = join_ranges(requests)
+        reading = _Reading(self, [one.request for one in joined])
         try:
-            yield from reading.results()
+            for place, data in reading.results():
+                yield from joined[place].split(data)
         finally:
             reading.close()
 

@@ -7,7 +7,7 @@ no such object); or *failed*, which raises `ReadFailedError` and is never turned
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from segmend.core.errors import BadInputError
@@ -88,6 +88,15 @@ class Store(ABC):
         Raises:
             ReadFailedError: at the first object that cannot be read after all attempts.
         """
+
+    def stamp(self, key: str) -> Hashable | None:
+        """What changes when an object is written again, to tell whether something made of it holds.
+
+        None where that cannot be told. Here every object counts as unchanging: to find out would
+        cost as much as to read it.
+        """
+        del key
+        return ()
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes | None:
         """Read one object, or a range of it; None if certified absent.

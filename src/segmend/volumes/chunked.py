@@ -2,17 +2,24 @@
 
 Every format that keeps a volume as a regular grid of encoded chunks (precomputed, zarr, N5) is a
 `ChunkLayout`: where each chunk's bytes lie, and how they decode. This engine does the rest.
+
+Small boxes, as training patches are, share chunks: those of which a box takes a part are kept
+decoded (`segmend.volumes.recent`). A chunk that is kept is not read again, as long as it is the
+chunk that was read: a local file must have the stamp that it had then (`Store.stamp`), and what
+lies elsewhere counts as unchanging while the volume is open. A volume that is opened again starts
+with nothing kept, unless its layout can tell that the file is the same. Certified absent chunks
+are looked for each time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +29,16 @@ from segmend.core.errors import ReadFailedError
 from segmend.core.grid import VoxelGrid
 from segmend.store.files import FileStore
 from segmend.store.store import Request, Store
-from segmend.volumes.workers import run
+from segmend.volumes.recent import recent_chunks
+from segmend.volumes.workers import run, run_each
 
 Slices = tuple[slice, slice, slice]
 
-JOB_BYTES = 2**21
-"""Decoded bytes that are worth handing to another thread."""
+SHARED_BYTES = 2**19
+"""Decoded bytes from which on other threads help: below, waking them costs more."""
+
+AHEAD = 16
+"""Chunks of files that the system is told about at a time, before they are read."""
 
 FEW_CHUNKS = 64
 """Chunks up to which a box counts as small: those it takes a part of may be kept decoded."""
@@ -158,6 +169,27 @@ class ChunkLayout(Protocol):
         """
         ...
 
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """What tells the decoded chunk from all others that this process keeps.
+
+        It must differ for every time that a volume is opened, unless it holds what would differ if
+        the bytes did. None where a part decodes for so much less than the whole that keeping the
+        whole would not pay.
+        """
+        ...
+
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+        """Decode a chunk as it is kept: at least all of it, in any form that `view` knows.
+
+        Raises:
+            ReadFailedError: as `decode`.
+        """
+        ...
+
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """The voxels ``(z, y, x)`` of what `decoded` returned, without copying."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkedDriver:
@@ -189,18 +221,21 @@ class ChunkedDriver:
             requests = self.layout.locate(self.store, chunks)
         except ReadFailedError as error:
             raise reading.failed(error) from error
-        stored: list[Located] = []
-        for chunk, request in zip(chunks, requests, strict=True):
-            if request is None:
-                reading.absent.append(chunk.wanted)
-            else:
-                stored.append((chunk, request))
-        with closing(reading.jobs(stored)) as jobs:
-            run(jobs)
+        stored = reading.left(chunks, requests)
+        if isinstance(self.store, FileStore):
+            reading.read_files(self.store, stored)
+        else:
+            with closing(reading.arriving(stored)) as jobs:
+                run(jobs)
         return sorted(reading.absent, key=lambda box: box.start)
 
 
-Located = tuple[Chunk, Request]
+class Located(NamedTuple):
+    """A chunk, where its bytes lie, and under which name it is to be kept decoded, if at all."""
+
+    chunk: Chunk
+    request: Request
+    keep_as: Hashable | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,46 +247,89 @@ class _Reading:
     out: NDArray[Any]
     absent: list[VoxelBox] = field(default_factory=list)
 
-    def jobs(self, stored: Sequence[Located]) -> Generator[Callable[[], None], None, None]:
-        """What is to be done, each job in any thread."""
-        if isinstance(self.driver.store, FileStore):
-            # Files are read where they are decoded: a thread's cache then still holds the bytes.
-            size = self.driver.dtype.itemsize * math.prod(self.driver.layout.chunk_shape)
-            step = max(1, JOB_BYTES // size)
-            for first in range(0, len(stored), step):
-                yield partial(self._read, stored[first : first + step])
-            return
+    def left(self, chunks: Sequence[Chunk], requests: Sequence[Request | None]) -> list[Located]:
+        """What must be read: neither absent nor kept decoded."""
+        left: list[Located] = []
+        stamps: dict[str, Hashable | None] = {}
+        for chunk, request in zip(chunks, requests, strict=True):
+            if request is None:
+                self.absent.append(chunk.wanted)
+                continue
+            keep_as = self._keep_as(chunk, request.key, stamps) if chunk.keep else None
+            kept = None if keep_as is None else recent_chunks.get(keep_as)
+            if kept is None:
+                left.append(Located(chunk, request, keep_as))
+            else:
+                self._take(kept, chunk)
+        return left
+
+    def _keep_as(
+        self, chunk: Chunk, key: str, stamps: dict[str, Hashable | None]
+    ) -> Hashable | None:
+        identity = self.driver.layout.identity(chunk)
+        if identity is None:
+            return None
+        if key not in stamps:
+            # Before the bytes are read: should they change in between, the stamp is the old one.
+            stamps[key] = self.driver.store.stamp(key)
+        return None if stamps[key] is None else (identity, stamps[key])
+
+    def arriving(self, stored: Sequence[Located]) -> Generator[Callable[[], None], None, None]:
+        """What is to be done with chunks as they arrive, each job in any thread."""
         try:
-            for position, data in self.driver.store.read_many([request for _, request in stored]):
-                yield partial(self._place, *stored[position], data)
+            for position, data in self.driver.store.read_many([one.request for one in stored]):
+                yield partial(self._place, stored[position], data)
         except ReadFailedError as error:
-            named = [one for one in stored if error.url.endswith(f"/{one[1].key}")]
+            named = [one for one in stored if error.url.endswith(f"/{one.request.key}")]
             raise self.failed(error, named[0] if len(named) == 1 else None) from error
 
-    def _read(self, stored: Sequence[Located]) -> None:
-        for chunk, request in stored:
-            try:
-                ((_, data),) = self.driver.store.read_many([request])
-            except ReadFailedError as error:
-                raise self.failed(error, (chunk, request)) from error
-            self._place(chunk, request, data)
+    def read_files(self, store: FileStore, stored: Sequence[Located]) -> None:
+        """Files are read where they are decoded: a thread's cache then still holds the bytes."""
 
-    def _place(self, chunk: Chunk, request: Request, data: bytes | None) -> None:
+        def read(position: int) -> None:
+            if not position % AHEAD and len(stored) > 1:
+                first = position + AHEAD if position else 0
+                soon = stored[first : position + 2 * AHEAD]
+                store.announce([one.request for one in soon])
+            self._read(stored[position])
+
+        size = self.driver.dtype.itemsize * math.prod(self.driver.layout.chunk_shape)
+        run_each(read, len(stored), shared=size * len(stored) >= SHARED_BYTES)
+
+    def _read(self, one: Located) -> None:
+        try:
+            ((_, data),) = self.driver.store.read_many([one.request])
+        except ReadFailedError as error:
+            raise self.failed(error, one) from error
+        self._place(one, data)
+
+    def _place(self, one: Located, data: bytes | None) -> None:
         if data is None:
-            self.absent.append(chunk.wanted)
+            self.absent.append(one.chunk.wanted)
             return
         try:
-            self.driver.layout.decode(data, chunk, self.out[chunk.target(self.voxels.start)])
+            if one.keep_as is None:
+                target = self.out[one.chunk.target(self.voxels.start)]
+                self.driver.layout.decode(data, one.chunk, target)
+            else:
+                decoded = self.driver.layout.decoded(data, one.chunk)
+                recent_chunks.put(one.keep_as, decoded)
+                self._take(decoded, one.chunk)
         except ReadFailedError as error:
-            raise self.failed(error, (chunk, request)) from error
+            raise self.failed(error, one) from error
+
+    def _take(self, decoded: NDArray[Any], chunk: Chunk) -> None:
+        from segmend.volumes.codecs.copying import copy_voxels
+
+        wanted = self.driver.layout.view(decoded)[chunk.source]
+        copy_voxels(wanted, self.out[chunk.target(self.voxels.start)])
 
     def failed(self, error: ReadFailedError, located: Located | None = None) -> ReadFailedError:
         """The same failure, named by chunk, voxels and URL."""
         box, what, url = self.voxels, "a chunk", error.url
         if located:
-            chunk, request = located
-            box, what = chunk.box, f"chunk {chunk.index}"
-            url = url or f"{self.driver.store.url}/{request}"
+            box, what = located.chunk.box, f"chunk {located.chunk.index}"
+            url = url or f"{self.driver.store.url}/{located.request}"
         return ReadFailedError(
             f"cannot read {what} (voxels {box.start} to {box.stop}, z y x) of {self.driver.source}",
             found=f"{error} [{error.reason}; {error.attempts} attempt(s); {url}]",

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 from isal import igzip, igzip_lib
 
 from segmend.core.errors import ReadFailedError
-from segmend.volumes.local_file import LocalFile
+from segmend.store.local_file import LocalFile
 
 MAX_RATIO = 1032
 """Deflate cannot make more bytes than that of one (https://zlib.net/zlib_tech.html)."""

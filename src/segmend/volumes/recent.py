@@ -1,6 +1,7 @@
 """Decoded chunks that were used lately: boxes that lie close together share them.
 
 Only for chunks of which a box wants a part; a chunk that is wanted whole is decoded into place.
+When a kept chunk may stand for what is stored is for `segmend.volumes.chunked` to say.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -34,21 +35,23 @@ class RecentChunks:
         self._chunks: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, decode: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The decoded chunk, read-only; ``decode`` makes it where it is not kept."""
+    def get(self, key: Hashable) -> NDArray[Any] | None:
+        """The decoded chunk, read-only; None where it is not kept."""
         with self._lock:
-            if (kept := self._chunks.get(key)) is not None:
+            kept = self._chunks.get(key)
+            if kept is not None:
                 self._chunks.move_to_end(key)
-                return kept
-        made = decode()
-        made.setflags(write=False)
+            return kept
+
+    def put(self, key: Hashable, decoded: NDArray[Any]) -> None:
+        """Keep a decoded chunk, which nobody may change from now on."""
+        decoded.setflags(write=False)
         with self._lock:
-            if key not in self._chunks and made.nbytes <= self._budget:
-                self._chunks[key] = made
-                self._bytes += made.nbytes
+            if key not in self._chunks and decoded.nbytes <= self._budget:
+                self._chunks[key] = decoded
+                self._bytes += decoded.nbytes
             while self._bytes > self._budget:
                 self._bytes -= self._chunks.popitem(last=False)[1].nbytes
-        return made
 
 
 recent_chunks = RecentChunks(RECENT_BYTES)

@@ -192,24 +192,27 @@ class Volume:
 
     def read_voxels(self, voxels: VoxelBox, *, pad: int | None = None) -> Block:
         """As `read`, by voxel indices of this volume's grid."""
-        if pad is None and not self.grid.voxels.contains(voxels):
+        grid = self.grid
+        contained = grid.voxels.contains(voxels)
+        if pad is None and not contained:
             raise OutOfBoundsError(
                 f"voxels {voxels.start} to {voxels.stop} (z, y, x) reach outside {self.source}",
-                found=f"it has shape {self.grid.shape} and covers {self.grid.box}",
+                found=f"it has shape {grid.shape} and covers {grid.box}",
                 fix="Ask for a box inside it, or pass pad=VALUE to fill the outside",
             )
         data = np.empty(voxels.shape, self.dtype)
         back = (-voxels.start[0], -voxels.start[1], -voxels.start[2])
-        inside = self.grid.voxels.intersect(voxels)
+        view, outside = data, list[VoxelBox]()
+        # Most boxes lie inside: what clipping costs is worth saving in a read of few voxels.
+        inside = voxels if contained and voxels.size else grid.voxels.intersect(voxels)
+        if inside is not voxels:
+            within = inside.shift(back) if inside else NONE
+            view, outside = data[within.slices], voxels.shift(back).without(within)
         absent: list[VoxelBox] = []
         if inside is not None:
-            view = data[inside.shift(back).slices]
             absent = [box.shift(back) for box in self.driver.read(inside, view)]
         for box in absent:
             data[box.slices] = self.absent or 0
-        whole = voxels.shift(back)
-        # Most boxes lie inside: their share of a read of few voxels is worth saving.
-        outside = () if inside == voxels else whole.without(inside.shift(back) if inside else NONE)
         for box in outside:
             data[box.slices] = pad or 0
-        return Block(data, Coverage(voxels.shape, (*absent, *outside)), self.grid.crop(voxels))
+        return Block(data, Coverage(voxels.shape, (*absent, *outside)), grid.crop(voxels))

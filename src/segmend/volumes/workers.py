@@ -49,10 +49,53 @@ def run(jobs: Iterable[Callable[[], None]]) -> None:
         for future in pending:
             future.result()
     finally:
-        # Jobs write into the caller's array: none may outlive this call, whatever happened.
-        for future in pending:
-            if not future.cancel():
-                future.exception()
+        _settle(pending)
+
+
+def run_each(do: Callable[[int], None], count: int, *, shared: bool) -> None:
+    """Run ``do(0)`` to ``do(count - 1)``: every thread takes the next that none has taken.
+
+    Args:
+        do: What to run, in any thread.
+        count: How often.
+        shared: Whether other threads help the calling one.
+
+    Raises:
+        Exception: the first error, after all that were started have ended; no more are then taken.
+    """
+    left, lock = iter(range(count)), threading.Lock()
+
+    def work() -> None:
+        nonlocal left
+        try:
+            while True:
+                with lock:
+                    position = next(left, None)
+                if position is None:
+                    return
+                do(position)
+        except BaseException:
+            with lock:
+                left = iter(range(0))
+            raise
+
+    cores = usable_cores()
+    threads = min(cores, count) if shared else 1
+    others = [_shared_pool(cores).submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        _settle(others)
+    for future in others:
+        if not future.cancelled():
+            future.result()
+
+
+def _settle(pending: Iterable[Future[None]]) -> None:
+    """Jobs write into the caller's array: none may outlive its call, whatever happened."""
+    for future in pending:
+        if not future.cancel():
+            future.exception()
 
 
 def _start(job: Callable[[], None], pending: list[Future[None]], cores: int) -> None:

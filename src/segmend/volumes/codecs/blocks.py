@@ -1,15 +1,16 @@
-"""Compressors that work on whole blocks: blosc, Zstandard, LZ4, through numcodecs.
+"""Compressors that work on whole blocks: blosc, Zstandard, LZ4, through imagecodecs and numcodecs.
 
-numcodecs trusts sizes in headers where no output buffer is given, and leaves the rest of a larger
-buffer as it was; so headers are read here first, and the output buffer has the size expected.
+They trust sizes in headers where no output buffer is given, and leave the rest of a larger buffer
+as it was; so headers are read here first, and the output buffer has the size expected.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import imagecodecs
 import numpy as np
-from numcodecs import blosc, lz4, zstd
+from numcodecs import lz4, zstd
 from numpy.typing import NDArray
 
 from segmend.volumes.codecs.piece import corrupt
@@ -33,7 +34,12 @@ def decode_blosc(data: bytes, size: int) -> NDArray[np.uint8]:
     stored = int.from_bytes(data[12:16], "little")
     if stored != len(data):
         raise corrupt(f"blosc: its header says {stored} bytes, there are {len(data)}")
-    return _into(blosc.decompress, "blosc", data, holds, size)
+    return _into(_unblosc, "blosc", data, holds, size)
+
+
+def _unblosc(data: bytes, out: NDArray[np.uint8]) -> None:
+    # One thread: the engine has its own. numcodecs starts some when the main thread decodes.
+    imagecodecs.blosc_decode(data, numthreads=1, out=out.data)
 
 
 def decode_zstd(data: bytes, size: int) -> NDArray[np.uint8]:

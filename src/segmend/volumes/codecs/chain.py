@@ -11,6 +11,7 @@ import numpy as np
 from segmend.core.errors import SchemaError
 from segmend.volumes.codecs.blocks import decode_blosc, decode_lz4, decode_zstd
 from segmend.volumes.codecs.checked import CRC32C_BYTES, strip_crc32c, undo_filter
+from segmend.volumes.codecs.gzip import gunzip
 from segmend.volumes.codecs.lz4_stream import decode_lz4_stream
 from segmend.volumes.codecs.piece import corrupt
 from segmend.volumes.codecs.streams import inflate
@@ -66,7 +67,9 @@ class Compressor:
                 return decode_lz4(data, size)
             case "lz4_stream":
                 return decode_lz4_stream(data, size)
-            case "gzip" | "zlib" | "bz2" | "lzma":
+            case "gzip":
+                return gunzip(data, limit=size)
+            case "zlib" | "bz2" | "lzma":
                 return inflate(self.name, data, size)
         raise AssertionError(self.name)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.volumes.sandboxed import serve
+from segmend.store.sandboxed import serve
 
 _COMPRESSO = struct.Struct("<4sBBHHH")
 """Magic, version, bytes per label, size x, y, z (compresso, ``compresso.hpp``, CompressoHeader)."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmend.store.sandbox import Sandbox
 from segmend.volumes.codecs.piece import Piece, corrupt
-from segmend.volumes.sandbox import Sandbox
 from segmend.volumes.workers import usable_cores
 
 CHILD = "segmend.volumes.codecs.label_child"

@@ -1,4 +1,4 @@
-"""Streams that inflate step by step: gzip, zlib, bzip2, xz. A bomb stops at the expected size."""
+"""Streams that inflate step by step: zlib, bzip2, xz. A bomb stops at the expected size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from isal import igzip_lib
 
 from segmend.volumes.codecs.piece import corrupt
 
-StreamName = Literal["gzip", "zlib", "bz2", "lzma"]
+StreamName = Literal["zlib", "bz2", "lzma"]
 
 XZ_MEMORY = 2**28
 """Bytes an xz stream may ask for its dictionary; the strongest preset, 9, needs 65 MiB."""
@@ -28,7 +28,6 @@ _DAMAGED = (
 )
 
 _OPEN: dict[StreamName, Callable[[], Any]] = {
-    "gzip": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
     "zlib": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_ZLIB),
     "bz2": bz2.BZ2Decompressor,
     "lzma": lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY),

@@ -19,6 +19,7 @@ from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, req
 from segmend.core.grid import VoxelGrid
 from segmend.core.registry import unknown_name
 from segmend.store.files import FileStore
+from segmend.store.local_file import LocalFile, local_file
 from segmend.volumes.chunked import ChunkedDriver
 from segmend.volumes.codecs.hdf5_filters import KNOWN
 from segmend.volumes.drivers.hdf5_chunks import (
@@ -28,7 +29,6 @@ from segmend.volumes.drivers.hdf5_chunks import (
     Hdf5ServedDriver,
     ask,
 )
-from segmend.volumes.local_file import LocalFile, local_file
 from segmend.volumes.named_axes import find_axes
 from segmend.volumes.placement import Placed, place, stated_by_attributes
 from segmend.volumes.raw_array import RawArrayDriver, check_fits

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from segmend.volumes.sandboxed import serve
+from segmend.store.sandboxed import serve
 
 KNOWN_NAMES = 200
 """Names of data sets that an error lists at most."""

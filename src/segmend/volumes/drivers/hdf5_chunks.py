@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from segmend.core.box import Triple, VoxelBox
 from segmend.core.errors import ReadFailedError
 from segmend.core.grid import VoxelGrid
+from segmend.store.local_file import LocalFile
+from segmend.store.sandbox import sandbox
 from segmend.store.store import Request, Store
 from segmend.volumes.chunked import Chunk, chunks_of
+from segmend.volumes.codecs.copying import copy_voxels
 from segmend.volumes.codecs.hdf5_filters import undo_filters
-from segmend.volumes.local_file import LocalFile
 from segmend.volumes.named_axes import Axes
-from segmend.volumes.recent import recent_chunks
-from segmend.volumes.sandbox import sandbox
 from segmend.volumes.stored_axes import StoredAxes
 
 MAX_CHUNK_BYTES = 2**29
@@ -122,20 +122,26 @@ class Hdf5Chunks:
         return bool(self._index().sizes[self._position(chunk)])
 
     def decode(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
-        """Undo the filters of a chunk."""
-        if chunk.keep and self.filters:
-            # By position: channels that lie in one chunk share it.
-            key = (self.file, self.key, self._position(chunk))
-            whole = recent_chunks.get(key, lambda: self._decoded(data, chunk))
-        else:
-            whole = self._decoded(data, chunk)
-        out[...] = self.axes.view(whole, self.chunks)[chunk.source]
+        """Undo the filters of a chunk and put its wanted voxels into ``out``."""
+        copy_voxels(self.view(self.decoded(data, chunk))[chunk.source], out)
 
-    def _decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """Of the file, which `locate` has checked.
+
+        By position: channels that lie in one chunk share it.
+        """
+        return (self.file, self.key, self._position(chunk))
+
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+        """All elements of a chunk, stored axes."""
         skipped = int(self._index().skipped[self._position(chunk)])
         count = math.prod(self.chunks)
         flat = undo_filters(data, self.filters, skipped=skipped, dtype=self.stored, count=count)
         return flat.reshape(self.chunks)
+
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """The volume's axes."""
+        return self.axes.view(decoded, self.chunks)
 
     def _position(self, chunk: Chunk) -> int:
         """Place of a chunk in the index."""

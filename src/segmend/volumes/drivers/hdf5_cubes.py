@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from segmend.core.box import Triple, VoxelBox
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, require
 from segmend.core.grid import VoxelGrid
+from segmend.store.local_file import LocalFile, local_file
 from segmend.volumes.drivers.hdf5 import open_hdf5
-from segmend.volumes.local_file import LocalFile, local_file
 from segmend.volumes.stated import stored_dtype
 from segmend.volumes.volume import Volume
 

@@ -120,7 +120,7 @@ def _codecs(dataset: Dataset, where: str) -> tuple[ByteCodec, ...]:
 class N5Layout(ZarrLayout):
     """An N5 data set seen as a volume: blocks as Zarr's chunks, but cut off at the edges."""
 
-    def stored_elements(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
         """Decode a block, whose header says what it holds."""
         shape, body = split_block(data, len(self.array.shape))
         whole = self.array.chunk_shape

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import SchemaError
+from segmend.store.local_file import LocalFile, local_file
 from segmend.volumes.inflated import Inflated, could_hold, read_start
-from segmend.volumes.local_file import LocalFile, local_file
 from segmend.volumes.named_axes import find_axes
 from segmend.volumes.placement import nm_per_unit
 from segmend.volumes.raw_array import Bytes, RawArrayDriver, check_fits

@@ -14,8 +14,8 @@ from numpy.lib import format as npy
 
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError
 from segmend.core.registry import unknown_name
+from segmend.store.local_file import LocalFile, local_file
 from segmend.volumes.inflated import Inflated, could_hold, read_start
-from segmend.volumes.local_file import LocalFile, local_file
 from segmend.volumes.named_axes import find_axes
 from segmend.volumes.raw_array import Bytes, RawArrayDriver, check_fits
 from segmend.volumes.stated import Stated, agreed_grid, stored_dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.grid import VoxelGrid
 from segmend.store.files import FileStore
+from segmend.store.local_file import LocalFile, local_file
 from segmend.store.store import Request, Store
 from segmend.volumes.chunked import Chunk, ChunkedDriver
 from segmend.volumes.codecs.png_file import (
@@ -24,8 +25,6 @@ from segmend.volumes.codecs.png_file import (
     parse_header,
     section_dtype,
 )
-from segmend.volumes.local_file import LocalFile, local_file
-from segmend.volumes.recent import recent_chunks
 from segmend.volumes.sections import Missing, list_sections
 from segmend.volumes.stated import Stated, agreed_grid
 from segmend.volumes.volume import Volume
@@ -71,17 +70,21 @@ class PngSections:
         return located
 
     def decode(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
-        """Decode a section."""
+        """Decode a section and put its wanted voxels into ``out``."""
+        out[...] = self.decoded(data, chunk)[chunk.source]
 
-        def decoded() -> NDArray[Any]:
-            return decode_section(data, self.header, self.rgb_ids)
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """Of the file, which `locate` has checked."""
+        return (self.files[chunk.index[0]], self.rgb_ids)
 
-        if chunk.keep:
-            key = (self.files[chunk.index[0]], self.rgb_ids)
-            section = recent_chunks.get(key, decoded)
-        else:
-            section = decoded()
-        out[0] = section[chunk.source[1:]]
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+        """A whole section, as a volume of one."""
+        del chunk
+        return decode_section(data, self.header, self.rgb_ids)[np.newaxis]
+
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """As it is."""
+        return decoded
 
 
 def open_png_stack(

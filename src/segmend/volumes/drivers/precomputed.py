@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,12 @@ from segmend.volumes.codecs.piece import Piece, corrupt
 from segmend.volumes.drivers.precomputed_info import ScaleInfo, VolumeInfo, parse_info
 from segmend.volumes.drivers.precomputed_shards import ShardedKeys
 from segmend.volumes.drivers.shard_keys import morton_codes
-from segmend.volumes.recent import recent_chunks
 from segmend.volumes.volume import Volume
 
 Decoder = Callable[[bytes, Piece, NDArray[Any]], None]
 
 ENCODED_SLACK = 2**16
 """Bytes that a chunk of any size may take beyond four times its decoded size."""
-
-_CROPPING = ("raw", "compressed_segmentation")
-"""Encodings of which a part decodes for a part of the cost: nothing of them is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +76,38 @@ class PrecomputedScale:
 
     def decode(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
         """Decode the wanted voxels of a chunk."""
-        if chunk.keep and self.scale.encoding not in _CROPPING:
-            key = (self.opened, chunk.index)
-            kept = recent_chunks.get(key, lambda: self._decoded(data, chunk.whole))
-            out[...] = kept[chunk.source]
-        else:
-            self._decode_into(data, chunk, out)
+        piece = self._piece(chunk)
+        _decoder(self.scale)(self._unpacked(data, piece), piece, out)
 
-    def _decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """Of this opening; None for compressed_segmentation, which decodes in part."""
+        return None if self.scale.block is not None else (self.opened, chunk.index)
+
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+        """All voxels of a chunk."""
+        if self.scale.encoding == "raw" and self.channels == 1:
+            from segmend.volumes.codecs.raw import view_raw
+
+            piece = self._piece(chunk)
+            return view_raw(self._unpacked(data, piece), piece)
         voxels = np.empty(chunk.shape, self.dtype)
-        self._decode_into(data, chunk, voxels)
+        self.decode(data, chunk.whole, voxels)
         return voxels
 
-    def _decode_into(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
-        piece = Piece(self.dtype, chunk.shape, chunk.source, self.channel, self.channels)
+    def _piece(self, chunk: Chunk) -> Piece:
+        return Piece(self.dtype, chunk.shape, chunk.source, self.channel, self.channels)
+
+    def _unpacked(self, data: bytes, piece: Piece) -> bytes:
         limit = 4 * piece.nbytes + ENCODED_SLACK
         if self.shards is not None:
             data = self.shards.unpack(data, limit=limit)
         if len(data) > limit:
             raise corrupt(f"{len(data)} bytes are more than a chunk of {piece.shape} voxels takes")
-        _decoder(self.scale)(data, piece, out)
+        return data
+
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """As it is."""
+        return decoded
 
     def _key(self, chunk: Chunk) -> str:
         spans = zip(chunk.spans, self.scale.voxel_offset, strict=True)

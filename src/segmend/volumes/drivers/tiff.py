@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, SchemaError, require
 from segmend.core.grid import VoxelGrid
 from segmend.store.files import FileStore
+from segmend.store.local_file import LocalFile, local_file
 from segmend.store.store import Request, Store
 from segmend.volumes.chunked import Chunk, ChunkedDriver
 from segmend.volumes.drivers.tiff_pages import PageForm, Pages, read_pages
 from segmend.volumes.drivers.tiff_stated import stack_of
-from segmend.volumes.local_file import LocalFile, local_file
 from segmend.volumes.named_axes import find_axes
 from segmend.volumes.raw_array import RawArrayDriver, check_fits
-from segmend.volumes.recent import recent_chunks
 from segmend.volumes.sections import Missing, list_sections
 from segmend.volumes.stated import Stated, agreed_grid
 from segmend.volumes.stored_axes import StoredAxes
@@ -84,18 +83,22 @@ class TiffSections:
         return located
 
     def decode(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
-        """Decode a strip or tile."""
+        """Decode a strip or tile and put its wanted voxels into ``out``."""
+        out[...] = self.decoded(data, chunk)[chunk.source]
+
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """Of the file, which `locate` has checked."""
+        section = chunk.index[0]
+        return (self.files[section], int(self.starts[section, 0]), chunk.index)
+
+    def decoded(self, data: bytes, chunk: Chunk) -> NDArray[Any]:
+        """A whole strip or tile, as a volume of one section."""
         rows, columns = self.form.segment if self.form.tiled else chunk.shape[1:]
+        return self.form.coding.decode(data, (rows, columns))[np.newaxis]
 
-        def decoded() -> NDArray[Any]:
-            return self.form.coding.decode(data, (rows, columns))
-
-        if chunk.keep and self.form.coding.codec != "none":
-            key = (self.files[chunk.index[0]], int(self.starts[chunk.index[0], 0]), chunk.index)
-            section = recent_chunks.get(key, decoded)
-        else:
-            section = decoded()
-        out[0] = section[chunk.source[1:]]
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """As it is."""
+        return decoded
 
 
 def open_tiff(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import SchemaError
+from segmend.store.local_file import LocalFile
 from segmend.volumes.codecs.tiff_segments import CODECS, SegmentCoding
-from segmend.volumes.local_file import LocalFile
 from segmend.volumes.sections import MAX_SECTIONS
 from segmend.volumes.stated import stored_dtype
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +16,8 @@ from segmend.core.grid import VoxelGrid
 from segmend.store.store import Request, Store
 from segmend.volumes.chunked import Chunk
 from segmend.volumes.codecs.chain import ByteCodec, decode_bytes
+from segmend.volumes.codecs.copying import copy_voxels
 from segmend.volumes.named_axes import Axes
-from segmend.volumes.recent import recent_chunks
 
 MAX_CHUNK_BYTES = 2**31 - 1
 """Larger chunks are refused: the most that Blosc can hold, and memory must be bounded."""
@@ -157,15 +156,17 @@ class ZarrLayout:
 
     def decode(self, data: bytes, chunk: Chunk, out: NDArray[Any]) -> None:
         """Decode a chunk and put its wanted voxels into ``out``."""
-        if chunk.keep and self.array.codecs:
-            # The bytes were read anew: their checksum tells a chunk that was written again.
-            key = (self.opened, chunk.index, google_crc32c.value(data))
-            stored = recent_chunks.get(key, lambda: self.stored_elements(data, chunk))
-        else:
-            stored = self.stored_elements(data, chunk)
-        out[...] = self.axes.view(stored, self.array.chunk_shape)[chunk.source]
+        copy_voxels(self.view(self.decoded(data, chunk))[chunk.source], out)
 
-    def stored_elements(
+    def identity(self, chunk: Chunk) -> Hashable | None:
+        """Of this opening."""
+        return (self.opened, chunk.index)
+
+    def view(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """The volume's axes."""
+        return self.axes.view(decoded, self.array.chunk_shape)
+
+    def decoded(
         self,
         data: bytes,
         chunk: Chunk,  # noqa: ARG002  other formats cut chunks off at the edges

@@ -32,7 +32,7 @@ class Sandbox:
     """A child process, started at its first request. Safe for threads.
 
     Args:
-        module: Module that the child runs; it answers requests (`segmend.volumes.sandboxed`).
+        module: Module that the child runs; it answers requests (`segmend.store.sandboxed`).
     """
 
     def __init__(self, module: str) -> None:

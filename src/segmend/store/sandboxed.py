@@ -1,4 +1,4 @@
-"""The child's side of `segmend.volumes.sandbox`: limits, and one answer per request."""
+"""The child's side of `segmend.store.sandbox`: limits, and one answer per request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from segmend.volumes.sandbox import LENGTH
+from segmend.store.sandbox import LENGTH
 
 MEMORY_BYTES = 2 * 2**30
 """Address space that the child may take beyond what it starts with."""
