@@ -138,7 +138,7 @@ class VoxelGrid:
         """Points at continuous voxel coordinates: what `continuous` is the inverse of.
 
         Args:
-            coordinates: Shape ``(..., 3)``, order ``(z, y, x)``, 0 at the corner of the first voxel.
+            coordinates: Shape ``(..., 3)``, ``(z, y, x)``, 0 at the corner of the first voxel.
 
         Returns:
             float64 nm, the same shape.

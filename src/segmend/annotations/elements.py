@@ -1,0 +1,179 @@
+"""XML from strangers: no entities, no surprises, bounded depth, attributes and size.
+
+The parser is expat, which the standard library brings; what is refused here is what makes XML
+dangerous (document types, hence entities of any kind) or what no annotation needs (text between
+tags, nesting without end).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from segmend.core.errors import BadInputError
+
+MAX_BYTES = 2**29
+"""A larger file is refused: about four million nodes."""
+
+MAX_DEPTH = 64
+"""Elements inside one another; groups of trees nest, nothing else does."""
+
+MAX_ATTRIBUTES = 64
+"""Attributes of one element; a node of webKnossos has twelve."""
+
+MAX_VALUE = 2**20
+"""Characters of one attribute; the longest are comments that people write."""
+
+PIECE_BYTES = 2**20
+
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold (section 2.2 of the recommendation)."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
+
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+    # A parser would turn these into blanks.
+    | {c: f"&#{ord(c)};" for c in "\t\n\r"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An XML element: a tag, attributes, children; equal whatever its place in a file.
+
+    Attributes:
+        tag: Its name.
+        attributes: Their values by name, as text.
+        children: Elements inside, in order.
+        line: Where it starts in its file, from 1; 0 if it was made here.
+    """
+
+    tag: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: tuple[Element, ...] = ()
+    line: int = field(default=0, compare=False)
+
+
+def parse_elements(data: bytes, name: str) -> Element:
+    """Parse a document.
+
+    Args:
+        data: The file.
+        name: What errors call it.
+
+    Returns:
+        The root element.
+
+    Raises:
+        BadInputError: naming the line, if the document is not well formed, has a document type or
+            text between tags, or exceeds a limit.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadInputError(
+            f"{name} is too large for an annotation",
+            found=f"{len(data)} bytes, at most {MAX_BYTES} are read",
+            fix="Split it into files with fewer trees",
+        )
+    return _Builder(name).build(data)
+
+
+class _Builder:
+    """Collects elements from expat's calls."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._open: list[tuple[str, dict[str, str], list[Element], int]] = []
+        self._root: Element | None = None
+        self._parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = self._doctype
+
+    def build(self, data: bytes) -> Element:
+        """Parse all bytes."""
+        view = memoryview(data)
+        try:
+            for start in range(0, len(data), PIECE_BYTES):
+                # expat copies what it is given and a bytes-like view is enough.
+                self._parser.Parse(bytes(view[start : start + PIECE_BYTES]), False)
+            self._parser.Parse(b"", True)
+        except (expat.ExpatError, LookupError) as error:
+            # LookupError: an encoding that nobody knows.
+            raise self._error(f"it is not well-formed XML: {error}") from error
+        assert self._root is not None  # expat refuses a document without one
+        return self._root
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if len(self._open) >= MAX_DEPTH:
+            raise self._error(f"elements are nested more than {MAX_DEPTH} deep")
+        if len(attributes) > MAX_ATTRIBUTES:
+            raise self._error(f"<{tag[:80]}> has more than {MAX_ATTRIBUTES} attributes")
+        for key, value in attributes.items():
+            if len(value) > MAX_VALUE:
+                raise self._error(f"attribute '{key[:80]}' is longer than {MAX_VALUE} characters")
+        self._open.append((tag, attributes, [], self._parser.CurrentLineNumber))
+
+    def _end(self, _: str) -> None:
+        tag, attributes, children, line = self._open.pop()
+        element = Element(tag, attributes, tuple(children), line)
+        if self._open:
+            self._open[-1][2].append(element)
+        else:
+            self._root = element
+
+    def _text(self, text: str) -> None:
+        if text.strip():
+            raise self._error(f"there is text between tags: {text.strip()[:80]!r}")
+
+    def _doctype(self, *_: object) -> None:
+        raise self._error("it has a document type, which could define entities")
+
+    def _error(self, found: str) -> BadInputError:
+        return BadInputError(
+            f"line {self._parser.CurrentLineNumber} of {self._name} cannot be read", found=found
+        )
+
+
+def format_elements(root: Element) -> Iterator[str]:
+    """The text of a document, in pieces: one line per element, indented.
+
+    Raises:
+        BadInputError: for a tag, a name or a character that XML cannot hold.
+    """
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield from _format(root, 0)
+
+
+def _format(element: Element, depth: int) -> Iterator[str]:
+    words = [_checked_name(element.tag)]
+    words += [f'{_checked_name(k)}="{_escaped(v)}"' for k, v in element.attributes.items()]
+    head = f"{'  ' * depth}<{' '.join(words)}"
+    if not element.children:
+        yield f"{head}/>\n"
+        return
+    yield f"{head}>\n"
+    for child in element.children:
+        yield from _format(child, depth + 1)
+    yield f"{'  ' * depth}</{element.tag}>\n"
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise BadInputError(f"{name!r} cannot be the name of an XML element or attribute")
+    return name
+
+
+def _escaped(value: str) -> str:
+    bad = _UNWRITABLE.search(value)
+    if bad is not None:
+        raise BadInputError(
+            f"{value[:80]!r} cannot be written as XML",
+            found=f"it holds the character {bad.group()!r}",
+            fix="Remove the character",
+        )
+    return value.translate(_ESCAPES)

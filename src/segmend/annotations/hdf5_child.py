@@ -1,0 +1,207 @@
+"""The HDF5 library, in a child process: tables as MATLAB writes them.
+
+HDF5 is C that trusts its input, so it never runs in the process that opens a file
+(`segmend.store.sandbox`). Numbers leave here as they are stored: what they mean is decided by the
+parent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from segmend.store.sandboxed import serve
+
+MAX_MEMBERS = 50_000_000
+"""Cells of a cell array."""
+
+MAX_ATTRIBUTES = 256
+"""Categories of a categorical: their codes are uint8."""
+
+CELL_BYTES = 2**26
+"""Bytes of cells sent at a time, apart from the last one."""
+
+MAX_CELL_BYTES = 2**29
+"""Bytes of one cell; a larger one is refused."""
+
+EXPANSION = 1100
+"""Bytes a stored byte can inflate to at most (deflate: 1032)."""
+
+
+class UnfitError(ValueError):
+    """A file that is whole but is not what the tables should be; the message says why."""
+
+
+def array(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a data set is: shape, dtype, and its attributes that are single whole numbers."""
+    dataset = _dataset(_file(request), request["key"])
+    return {
+        "shape": list(dataset.shape),
+        "dtype": dataset.dtype.str,
+        "attributes": _whole_attributes(dataset),
+    }
+
+
+def rows(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Part of a data set along one axis, in the machine's byte order."""
+    dataset = _dataset(_file(request), request["key"])
+    part = [slice(None)] * len(dataset.shape)
+    part[request["axis"]] = slice(request["start"], request["stop"])
+    values = dataset[tuple(part)]
+    return {"data": np.ascontiguousarray(values, values.dtype.newbyteorder("=")).data}
+
+
+def members(request: Mapping[str, Any]) -> dict[str, Any]:
+    """How many cells a cell array has, or which names keep it from being one."""
+    group = _group(_file(request), request["key"])
+    count = len(group)
+    if count > MAX_MEMBERS:
+        raise UnfitError(f"it has {count} members")
+    odd: list[str] = []
+
+    def note(name: bytes) -> int:
+        text = name.decode("utf-8", "replace")
+        plain = text.isascii() and text.isdigit() and not text.startswith("0")
+        # Names are unique: if all are of 1 to count, all of them are there.
+        if not plain or not 1 <= int(text) <= count:
+            odd.append(text[:80])
+        return 1 if len(odd) >= 5 else 0
+
+    group.id.links.iterate(note)
+    return {"count": count, "odd": odd}
+
+
+def cells(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Data sets ``1`` ... of a cell array, or one field of each, one after the other.
+
+    Ends early once enough bytes came together; the answer says how many cells it holds.
+    """
+    group = _group(_file(request), request["key"])
+    field = request["field"]
+    parts: list[bytes] = []
+    shapes: list[list[int]] = []
+    dtype, total = "", 0
+    for number in range(request["start"] + 1, request["stop"] + 1):
+        values = _cell(group, number, field)
+        if dtype and values.dtype.str != dtype:
+            raise UnfitError(f"cell {number} holds {values.dtype.str}, those before {dtype}")
+        dtype = values.dtype.str
+        parts.append(values.tobytes())
+        shapes.append(list(values.shape))
+        total += values.nbytes
+        if total > CELL_BYTES:
+            break
+    return {"data": b"".join(parts), "shapes": shapes, "dtype": dtype}
+
+
+def _cell(group: Any, number: int, field: str) -> Any:
+    """One cell, through the low-level interface: there are hundreds of thousands."""
+    name = str(number).encode()
+    where = group.id
+    if field:
+        _check_link(where, name, number)
+        where, name = h5py.h5g.open(where, name), field.encode()
+        if not where.links.exists(name):
+            raise UnfitError(f"cell {number} has no '{field}'")
+    _check_link(where, name, number)
+    dataset = h5py.h5d.open(where, name)
+    dtype, shape = dataset.dtype, dataset.shape
+    _check_stored(dataset, shape, dtype, f"cell {number}")
+    if math.prod(shape) * dtype.itemsize > MAX_CELL_BYTES:
+        raise UnfitError(f"cell {number} has {math.prod(shape)} elements")
+    values = np.empty(shape, dtype.newbyteorder("="))
+    if values.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
+
+
+def _check_link(group: Any, name: bytes, number: int) -> None:
+    if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        raise UnfitError(f"cell {number} is a link to somewhere else")
+
+
+_kept: dict[tuple[str, str], Any] = {}
+"""The file of the last request, by path and stamp."""
+
+
+def _file(request: Mapping[str, Any]) -> Any:
+    key = (request["path"], request["stamp"])
+    if key not in _kept:
+        # Closed first: of a changed file HDF5 would otherwise show what it remembers.
+        for file in _kept.values():
+            file.close()
+        _kept.clear()
+        # Not locked: others may write the file, and the parent then notices that it has changed.
+        _kept[key] = h5py.File(request["path"], "r", locking=False)
+    return _kept[key]
+
+
+def _item(file: Any, key: str) -> Any:
+    """What lies at a key, following hard links only: MATLAB writes no others."""
+    item, way = file["/"], ""
+    for part in key.strip("/").split("/"):
+        way += f"/{part}"
+        link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
+        if link is None:
+            raise UnfitError(f"there is no '{way}'")
+        if not isinstance(link, h5py.HardLink):
+            raise UnfitError(f"'{way}' is a link to somewhere else")
+        item = item[part]
+    return item
+
+
+def _group(file: Any, key: str) -> Any:
+    item = _item(file, key)
+    if not isinstance(item, h5py.Group):
+        raise UnfitError(f"'{key}' is no group")
+    return item
+
+
+def _dataset(file: Any, key: str) -> Any:
+    item = _item(file, key)
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        raise UnfitError(f"'{key}' is no data set")
+    _check_stored(item.id, item.shape, item.dtype, f"'{key}'")
+    return item
+
+
+def _check_stored(dataset: Any, shape: tuple[int, ...], dtype: Any, what: str) -> None:
+    """Refuse what lies elsewhere, and what was never written: HDF5 would invent fill values."""
+    if dtype.kind not in "iuf":
+        raise UnfitError(f"{what} holds {dtype}, not plain numbers")
+    plist = dataset.get_create_plist()
+    layout = plist.get_layout()
+    if plist.get_external_count() or layout == h5py.h5d.VIRTUAL:
+        raise UnfitError(f"{what} lies in other files")
+    size = math.prod(shape)
+    if not size:
+        return
+    stored = dataset.get_storage_size()
+    filters = plist.get_nfilters()
+    room = stored * EXPANSION ** min(filters, 2) if filters else stored
+    if stored == 0 or size * dtype.itemsize > room:
+        raise UnfitError(f"{what} has {size} elements in {stored} bytes: it is not all written")
+    if layout == h5py.h5d.CHUNKED:
+        grid = (-(-n // c) for n, c in zip(shape, plist.get_chunk(), strict=True))
+        if dataset.get_num_chunks() != math.prod(grid):
+            raise UnfitError(f"{what} has chunks that were never written")
+
+
+def _whole_attributes(dataset: Any) -> dict[str, int]:
+    """Attributes that are one whole number; others (texts) are not asked for."""
+    if len(dataset.attrs) > MAX_ATTRIBUTES:
+        raise UnfitError(f"it has {len(dataset.attrs)} attributes")
+    found = {}
+    for name in dataset.attrs:
+        attribute = dataset.attrs.get_id(name)
+        if attribute.dtype.kind in "iu" and math.prod(attribute.shape) == 1:
+            found[str(name)] = int(np.asarray(dataset.attrs[name]).reshape(-1)[0])
+    return found
+
+
+if __name__ == "__main__":
+    serve({"array": array, "rows": rows, "members": members, "cells": cells})
