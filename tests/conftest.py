@@ -24,6 +24,11 @@ def _kernels() -> str:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / _kernels()))
 
 
+# A loopback server may get the port of an earlier test's: no test may see what that one answered.
+# Tests of the cache of remote objects say so.
+os.environ["SEGMEND_CACHE_BYTES"] = "0"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real EM volumes; see its README."""
@@ -34,7 +39,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def segmend_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of derived volumes for this run, so that tests never see an older one's."""
     folder = tmp_path_factory.mktemp("cache")

@@ -42,6 +42,13 @@ def long_skeleton(file):
     return next(f"{g.name}/nodes" for g in skeletons.values() if len(g["segIds"]) > 3)
 
 
+def far_nodes(file):
+    """All nodes as uint64, one of which no int64 can hold."""
+    for group in file["axons/skeleton"].values():
+        replace(group, "nodes", group["nodes"][()].astype(np.uint64))
+    file["axons/skeleton/2/nodes"][0, 0] = 2**64 - 5
+
+
 def unwritten(file, key):
     shape = file[key].shape
     del file[key]
@@ -89,6 +96,17 @@ BAD = {
     ),
     "two names for a code": (
         "axons", lambda f: f["axons/class"].attrs.__setitem__("twin", np.uint8(1)), "share a code"
+    ),
+    "a code beyond uint8": (
+        "axons", lambda f: f["axons/class"].attrs.__setitem__("late", 300), "the code 300"
+    ),
+    "coordinates beyond int64": (
+        "axons", far_nodes, "a coordinate is beyond"
+    ),
+    "a size beyond all voxels": (
+        "segments",
+        lambda f: replace(f, "segments/voxelCount", np.array([2**63, 1], np.uint64)),
+        "entry 1 is",
     ),
     "a missing cell": (
         "axons", lambda f: f.__delitem__("axons/agglomerate/3"), r"are not 1 to"

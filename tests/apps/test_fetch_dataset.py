@@ -38,6 +38,7 @@ def record(published, tmp_path):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGMEND_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEGMEND_CACHE_BYTES", "50000000")
 
 
 def test_files_are_fetched_and_then_open(segmend, record, tmp_path):

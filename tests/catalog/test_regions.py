@@ -24,8 +24,9 @@ from segmend.testing.standins.precomputed import layer_voxels
 
 
 @pytest.fixture
-def malecns(tmp_path, segmend_cache):
+def malecns(tmp_path, segmend_cache, monkeypatch):
     """The opened stand-in and its server; nothing of it was read before."""
+    monkeypatch.setenv("SEGMEND_CACHE_BYTES", "50000000")
     with range_server(tmp_path) as server:
         yield sg.open(str(write_standin("malecns", tmp_path, url=server.url))), server, tmp_path
 

@@ -143,6 +143,7 @@ def test_equal_bytes_are_kept_once(origin, tmp_path):
 
 def test_only_remote_stores_are_cached_and_only_if_there_is_room(origin, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGMEND_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("SEGMEND_CACHE_BYTES", "1000000")
     local = FileStore(origin.folder)
     assert cached(local, b"info") is local
     remote = cached(origin, b"info")

@@ -37,6 +37,12 @@ PIECE_BYTES = 2**26
 CELLS = 20_000
 """Cells that are asked for at a time."""
 
+MAX_CODE = 255
+"""Codes of categories are uint8."""
+
+MAX_COORDINATE = 2**31
+"""No volume is as wide."""
+
 MAX_TABLE_BYTES = 2**33
 """A larger table is refused: L4dense has about 0.2 GB of positions."""
 
@@ -98,6 +104,8 @@ class MatlabFile:
         names = {int(code): str(name) for name, code in attributes.items()}
         if len(names) != len(attributes):
             raise self.error(key, f"two of its categories share a code: {attributes}")
+        if names and not 0 <= min(names) <= max(names) <= MAX_CODE:
+            raise self.error(key, f"a category has the code {max(names)}: codes are uint8")
         unknown = sorted(set(np.unique(codes).tolist()) - set(names))
         if unknown:
             raise self.error(
@@ -179,8 +187,9 @@ class MatlabFile:
         if partly.any():
             row = int(np.argmax(partly))
             raise self.error(key, f"row {row + 1} is {rows[row].tolist()}: voxels count from one")
-        if rows.size and rows.max() > 2**31:
-            raise self.error(key, f"its largest coordinate is {rows.max()}")
+        # Below 0: above 2**63 before it became int64.
+        if rows.size and (rows.max() > MAX_COORDINATE or rows.min() < 0):
+            raise self.error(key, f"a coordinate is beyond {MAX_COORDINATE}")
         return Places(rows[:, ::-1].astype(np.int64) - 1, known)
 
     def _learn(self, key: str, *, columns_first: bool) -> None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from segmend.annotations.columns import Places
 from segmend.annotations.matlab import open_matlab
 
+MAX_VOXELS = 2**48
+"""No volume has as many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -37,7 +40,7 @@ def read_segments(path: str | Path) -> Segments:
     """
     file = open_matlab(path)
     positions = file.places("segments/position")
-    counts = file.numbers("segments/voxelCount").astype(np.int64)
+    counts = file.ids("segments/voxelCount", most=MAX_VOXELS, of="voxels").astype(np.int64)
     file.check_lengths({"segments/position": len(positions), "segments/voxelCount": len(counts)})
     lost = (counts > 0) & ~positions.known
     if lost.any():
