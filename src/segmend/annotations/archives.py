@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from segmend.core.errors import ReadFailedError
+from segmend.store.archive_entries import zip_objection
 from segmend.store.local_file import local_file
 
 MAX_MEMBERS = 100_000
@@ -81,27 +81,12 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         raise _refused(path, f"it has {len(entries)} members")
     seen: set[str] = set()
     for entry in entries:
-        _check_entry(path, entry)
+        if objection := zip_objection(entry):
+            raise _refused(path, objection)
         if entry.filename in seen:
             raise _refused(path, f"{entry.filename} occurs twice")
         seen.add(entry.filename)
     return [entry for entry in entries if not entry.is_dir()]
-
-
-def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
-    name = entry.filename
-    plain = PurePosixPath(name)
-    if (
-        plain.is_absolute()
-        or ".." in plain.parts
-        or not name.isprintable()
-        or set(name) & set("\\:")
-    ):
-        raise _refused(path, f"a member is named {name[:80]!r}")
-    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _refused(path, f"{name} is a link or a device")
-    if entry.flag_bits & 1:
-        raise _refused(path, f"{name} is encrypted")
 
 
 def _refused(path: Path, found: str, *, reason: str = "refused") -> ReadFailedError:

@@ -11,7 +11,7 @@ import numpy as np
 
 from segmend.apps.sheet.sheet import SitePictures
 from segmend.catalog.dataset import Dataset
-from segmend.core.box import Point
+from segmend.core.box import Box, Point
 from segmend.core.errors import BadInputError, SegmentNotFoundError, UnknownNameError
 from segmend.core.ids import as_id
 from segmend.core.sample import (
@@ -22,7 +22,9 @@ from segmend.core.sample import (
     em_column,
     split_mask_column,
 )
+from segmend.samples.candidate import Candidate
 from segmend.shards.reader import Benchmark
+from segmend.volumes.volume import Volume
 
 KEY = "combined_sample_hash"
 SHOWN_EXAMPLES = 3
@@ -105,9 +107,7 @@ def show_sample(benchmark: Benchmark, prefix: str) -> SitePictures:
     return _pictures(title, json.loads(values["metadata"]), values)
 
 
-def _candidate(dataset: Dataset, request: SiteRequest) -> Any:
-    from segmend.samples.candidate import Candidate
-
+def _candidate(dataset: Dataset, request: SiteRequest) -> Candidate:
     dual = len(request.segments) == 2
     return Candidate(
         # Only how many segments a type draws matters here: a site asks no question.
@@ -128,7 +128,7 @@ def _candidate(dataset: Dataset, request: SiteRequest) -> Any:
     )
 
 
-def _check_present(labels: Any, request: SiteRequest, view_cube: Any) -> None:
+def _check_present(labels: Volume, request: SiteRequest, view_cube: Box) -> None:
     voxels = labels.grid.to_voxels(view_cube).intersect(labels.grid.voxels)
     present = np.unique(labels.read_voxels(voxels).data) if voxels is not None else np.array([])
     for segment in request.segments:

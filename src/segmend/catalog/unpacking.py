@@ -12,7 +12,6 @@ import gzip
 import os
 import secrets
 import shutil
-import stat
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
 from segmend.core.errors import OutputError, ReadFailedError
+from segmend.store.archive_entries import name_objection, zip_objection
 
 MAX_MEMBERS = 200_000
 """Files and folders of one archive; the largest of the catalogue has some dozens."""
@@ -182,12 +182,9 @@ def _zip_members(path: Path, room: int) -> Iterator[_Member]:
         if len(entries) > MAX_MEMBERS:
             raise _refused(path, f"{len(entries)} members")
         for entry in entries:
+            if objection := zip_objection(entry):
+                raise _refused(path, objection)
             parts = _parts(path, entry.filename)
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _refused(path, f"{entry.filename} is a link or a device")
-            if entry.flag_bits & 1:
-                raise _refused(path, f"{entry.filename} is encrypted")
             if parts and not entry.is_dir():
                 yield _Member(parts, entry.file_size, lambda entry=entry: archive.open(entry))
 
@@ -242,10 +239,7 @@ def _parts(archive: Path, name: str) -> tuple[str, ...]:
     Raises:
         ReadFailedError: for a name that could lead elsewhere, on any system.
     """
-    plain = PurePosixPath(name)
-    bad = plain.is_absolute() or ".." in plain.parts
-    if bad or not name.isprintable() or any(c in name for c in ("\\", ":")):
-        raise _refused(archive, f"a member is named {name!r}")
-    if any(part in IGNORED for part in plain.parts):
-        return ()
-    return plain.parts
+    if objection := name_objection(name):
+        raise _refused(archive, objection)
+    parts = PurePosixPath(name).parts
+    return () if any(part in IGNORED for part in parts) else parts

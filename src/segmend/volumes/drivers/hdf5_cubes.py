@@ -162,16 +162,7 @@ def open_hdf5_cubes(
     place = Path(folder).absolute()
     if not place.is_dir():
         raise ReadFailedError(f"there is no folder {place}", reason="missing", url=str(place))
-    if min(*cube_shape, *grid_shape) < 1 or any(f"{{{n}}}" not in name for n in "xyz"):
-        raise BadInputError(
-            f"cubes of {cube_shape}, {grid_shape} of them named '{name}', are not a grid",
-            fix="Give positive shapes (z, y, x) and a name with {x}, {y} and {z}",
-        )
-    outside = [
-        i for i in absent_cubes if not all(0 <= a < n for a, n in zip(i, grid_shape, strict=True))
-    ]
-    if outside:
-        raise BadInputError(f"absent_cubes names {outside[0]}", found=f"the grid is {grid_shape}")
+    _check_grid(cube_shape, grid_shape, absent_cubes, name)
     a, b, c = (size * count for size, count in zip(cube_shape, grid_shape, strict=True))
     grid = VoxelGrid(voxel_size, offset, shape or (a, b, c))
     driver = Hdf5CubesDriver(
@@ -186,3 +177,18 @@ def open_hdf5_cubes(
         axes=axes,
     )
     return Volume(driver, absent=absent)
+
+
+def _check_grid(
+    cube_shape: Triple, grid_shape: Triple, absent_cubes: Collection[Triple], name: str
+) -> None:
+    if min(*cube_shape, *grid_shape) < 1 or any(f"{{{n}}}" not in name for n in "xyz"):
+        raise BadInputError(
+            f"cubes of {cube_shape}, {grid_shape} of them named '{name}', are not a grid",
+            fix="Give positive shapes (z, y, x) and a name with {x}, {y} and {z}",
+        )
+    outside = [
+        i for i in absent_cubes if not all(0 <= a < n for a, n in zip(i, grid_shape, strict=True))
+    ]
+    if outside:
+        raise BadInputError(f"absent_cubes names {outside[0]}", found=f"the grid is {grid_shape}")
