@@ -25,7 +25,7 @@ demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in .
 	$(BIN)/segmend demo --out segmend-demo
 
 test: .venv/.dev ## set up, then run every offline test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/.dev ## style, types and import contracts
 	$(BIN)/ruff check .
