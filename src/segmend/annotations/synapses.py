@@ -71,10 +71,10 @@ class Synapses:
                 "pre_point_nm": _points(self.pre_places, grid),
                 "point_nm": _points(self.places, grid),
                 "post_point_nm": _points(self.post_places, grid),
-                "axon_id": self.axon_ids,
-                "split_axon_id": self.split_axon_ids,
-                "dendrite_id": self.dendrite_ids,
-                "spine_head_id": self.spine_head_ids,
+                "axon_id": pa.array(self.axon_ids),
+                "split_axon_id": pa.array(self.split_axon_ids),
+                "dendrite_id": pa.array(self.dendrite_ids),
+                "spine_head_id": pa.array(self.spine_head_ids),
                 "asi_area_um2": pa.array(self.asi_area_um2, mask=np.isnan(self.asi_area_um2)),
             }
         )
@@ -134,7 +134,7 @@ def _dictionary(column: Categories) -> Any:
     place = np.zeros(256, np.int16)
     place[list(column.names)] = np.arange(len(column.names))
     rows: Any = pa.array(place[column.codes])
-    return pa.DictionaryArray.from_arrays(rows, list(column.names.values()))
+    return pa.DictionaryArray.from_arrays(rows, pa.array(list(column.names.values())))
 
 
 def _lists(lists: Lists) -> Any:
