@@ -6,7 +6,7 @@ import pytest
 
 from segmend.core import sample
 from segmend.core.errors import BadInputError, LeakError, SchemaError, UnknownNameError
-from segmend.core.sample import ROW_SCHEMA, SAMPLE_TYPES
+from segmend.core.sample import ROW_SCHEMA, ROW_SCHEMAS, SAMPLE_TYPES
 from segmend.core.schema import Field, Schema
 
 
@@ -53,3 +53,18 @@ def test_unknown_names_suggest_the_nearest():
         sample.channel("dept")
     with pytest.raises(UnknownNameError, match="Did you mean 'merge_edit'"):
         sample.sample_type("merge_edits")
+
+
+def test_v1_columns_are_those_of_its_card():
+    # "Columns" of the card of the smoke-test set.
+    assert set(ROW_SCHEMAS["v1"].names) == {
+        *("combined_sample_hash", "source_archive_sample_hash", "source_archive"),
+        *("sample_type", "same_neuron", "species", "geometry", "geometry_single"),
+        *("em_xy", "em_xz", "em_yz", "em_best", "has_single_mask", "has_dual_mask", "has_em"),
+        *("present_slots", "task_routing", "split", "metadata"),
+        *("false_split_correction_label", "false_merge_identification_label"),
+    }
+    assert sample.image_columns("v1")[:3] == ("geometry", "geometry_single", "em_xy")
+    assert sample.image_columns("v2")[1] == sample.em_column("xy") == "em_xy_before"
+    with pytest.raises(UnknownNameError, match="'v3'"):
+        sample.row_schema("v3")

@@ -1,7 +1,8 @@
 """The words a sample is described in: views, channels, planes, sample types, tasks, columns.
 
-Names, types and routing follow the card of ConnectomeBench2 v2 (`docs/format.md`). Nothing else
-in the project repeats them: no integer channel index, no list of columns.
+Names, types and routing follow the cards of ConnectomeBench2, of v1 (whose card is that of the
+smoke-test set) and v2 (`docs/format.md`). Nothing else in the project repeats them: no integer
+channel index, no list of columns.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ SPLIT_MASK_A, SPLIT_MASK_B, SPLIT_MASK_BACKGROUND = 0, 128, 255
 SPLITS = ("train", "validation", "test")
 SPLIT_FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 
-SCHEMA_VERSION = "v2"
+SchemaVersion = Literal["v1", "v2"]
+SCHEMA_VERSION: SchemaVersion = "v2"
+"""The schema of what is written unless v1 is asked for."""
 
 Split = Literal["train", "validation", "test"]
 TaskName = Literal["false_split_correction", "false_merge_identification", "split_mask_generation"]
@@ -63,9 +66,10 @@ def em_channel(name: str) -> int:
     return _position("EM channel", name, EM_CHANNELS)
 
 
-def em_column(plane: str) -> str:
+def em_column(plane: str, version: SchemaVersion = SCHEMA_VERSION) -> str:
     """Column of an EM slice."""
-    return f"em_{PLANES[_position('EM plane', plane, PLANES)]}_before"
+    name = f"em_{PLANES[_position('EM plane', plane, PLANES)]}"
+    return name if version == "v1" else f"{name}_before"
 
 
 def split_mask_column(view: str) -> str:
@@ -157,46 +161,66 @@ def _image(name: str, role: Literal["input", "label"], doc: str, channels: int) 
     return Field(name, "png", role, doc, shape=shape, nullable=True)
 
 
-ROW_SCHEMA = Schema(
-    SCHEMA_VERSION,
+def _geometry(name: str, doc: str, *, nullable: bool) -> Field:
+    return Field(name, "bytes", "input", doc, shape=GEOMETRY_SHAPE, nullable=nullable)
+
+
+def _em(version: SchemaVersion) -> tuple[Field, ...]:
+    docs = {plane: f"EM, mask A, mask B on the {plane} plane." for plane in PLANES}
+    return tuple(_image(em_column(p, version), "input", doc, 3) for p, doc in docs.items())
+
+
+_IDENTITY = (
+    Field("combined_sample_hash", "string", "meta", "Primary key: md5 of archive|sample hash."),
+    Field("source_archive_sample_hash", "string", "meta", "Hash within the archive."),
+    Field("source_archive", "string", "meta", "Archive the row was rendered for."),
+    Field("sample_type", "string", "meta", "What kind of question the row asks."),
+    Field("same_neuron", "bool", "label", "Whether all that is shown is one neuron."),
+    Field("task_routing", "strings", "meta", "Tasks the row serves."),
+)
+_ORIGIN = (
+    Field("split", "string", "meta", "train, validation or test."),
+    Field("species", "string", "meta", "Animal, or synthetic."),
+    Field("has_em", "bool", "meta", "Whether EM slices are present."),
+)
+_CONTENT = (
+    Field("present_slots", "strings", "meta", "Image columns that are present."),
+    Field("metadata", "string", "meta", "JSON with the provenance of the row."),
+)
+_LABELS = {
+    "false_split_correction_label": "1: merge A and B; 0: do not.",
+    "false_merge_identification_label": "1: holds a false merge; 0: does not.",
+}
+_NPZ = "npz, key arr_0: float16 views x channels x rows x columns"
+
+ROW_SCHEMA_V1 = Schema(
+    "v1",
     (
-        Field("combined_sample_hash", "string", "meta", "Primary key: md5 of archive|sample hash."),
-        Field("source_archive_sample_hash", "string", "meta", "Hash within the archive."),
-        Field("source_archive", "string", "meta", "Archive the row was rendered for."),
-        Field("sample_type", "string", "meta", "What kind of question the row asks."),
-        Field("same_neuron", "bool", "label", "Whether all that is shown is one neuron."),
-        Field("task_routing", "strings", "meta", "Tasks the row serves."),
-        Field(
-            "false_split_correction_label",
-            "float64",
-            "label",
-            "1: merge A and B; 0: do not.",
-            nullable=True,
-        ),
-        Field(
-            "false_merge_identification_label",
-            "float64",
-            "label",
-            "1: holds a false merge; 0: does not.",
-            nullable=True,
-        ),
-        Field("split", "string", "meta", "train, validation or test."),
-        Field("species", "string", "meta", "Animal, or synthetic."),
-        Field("has_em", "bool", "meta", "Whether EM slices are present."),
+        *_IDENTITY,
+        *(Field(name, "bool", "label", doc) for name, doc in _LABELS.items()),
+        *_ORIGIN,
+        Field("has_single_mask", "bool", "meta", "Whether geometry_single is present."),
+        Field("has_dual_mask", "bool", "meta", "Whether geometry is present."),
+        *_CONTENT,
+        _geometry("geometry", f"{_NPZ}; segments A and B.", nullable=True),
+        _geometry("geometry_single", f"{_NPZ}; one segment, B empty.", nullable=True),
+        *_em("v1"),
+    ),
+)
+"""Columns of a ConnectomeBench2 v1 row, as the card of the smoke-test set lists them.
+
+Labels are given for every row; ``task_routing`` alone tells which of them count."""
+
+ROW_SCHEMA = Schema(
+    "v2",
+    (
+        *_IDENTITY,
+        *(Field(name, "float64", "label", doc, nullable=True) for name, doc in _LABELS.items()),
+        *_ORIGIN,
         Field("has_after_mask", "bool", "meta", "Whether split masks are present."),
-        Field("present_slots", "strings", "meta", "Image columns that are present."),
-        Field("metadata", "string", "meta", "JSON with the provenance of the row."),
-        Field(
-            "geometry",
-            "bytes",
-            "input",
-            "npz, key arr_0: float16 views x channels x rows x columns.",
-            shape=GEOMETRY_SHAPE,
-        ),
-        *(
-            _image(em_column(p), "input", f"EM, mask A, mask B on the {p} plane.", 3)
-            for p in PLANES
-        ),
+        *_CONTENT,
+        _geometry("geometry", f"{_NPZ}.", nullable=False),
+        *_em("v2"),
         *(
             _image(split_mask_column(v), "label", f"0 A, 128 B, 255 background; {v} view.", 1)
             for v in VIEWS
@@ -204,3 +228,23 @@ ROW_SCHEMA = Schema(
     ),
 )
 """Columns of a ConnectomeBench2 v2 row, in order."""
+
+ROW_SCHEMAS: dict[SchemaVersion, Schema] = {"v1": ROW_SCHEMA_V1, "v2": ROW_SCHEMA}
+"""Columns of a row by version of the schema."""
+
+
+def row_schema(version: str) -> Schema:
+    """The columns of a row in a version of the schema.
+
+    Raises:
+        UnknownNameError: if there is no such version.
+    """
+    for known, schema in ROW_SCHEMAS.items():
+        if known == version:
+            return schema
+    raise unknown_name("schema version", version, dict.fromkeys(ROW_SCHEMAS))
+
+
+def image_columns(version: SchemaVersion) -> tuple[str, ...]:
+    """Columns that hold pixels, in order: the ones ``present_slots`` counts."""
+    return tuple(field.name for field in ROW_SCHEMAS[version] if field.shape)
