@@ -19,7 +19,9 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "format.md", "plan.md", "catalogue.md"])
+@pytest.mark.parametrize(
+    "name", ["cli.md", "format.md", "plan.md", "catalogue.md", "result.schema.json"]
+)
 def test_generated_pages_are_up_to_date(name):
     assert (ROOT / "docs" / name).read_text() == generator().PAGES[name](), "run `make docs`"
 

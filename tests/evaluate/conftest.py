@@ -27,8 +27,9 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
 
 
 def predictions_for(benchmark: Benchmark, task: str, **changes: object) -> Predictions:
-    """Random predictions for the test split, in another order than the benchmark's."""
-    sidecar = benchmark.sidecar("test")
+    """Random predictions for a split, in another order than the benchmark's."""
+    split = str(changes.get("split", "test"))
+    sidecar = benchmark.sidecar(split)
     positions = set(TASKS[task].rows(sidecar).tolist())
     keys = zip(
         sidecar["position"].to_pylist(), sidecar["combined_sample_hash"].to_pylist(), strict=True
@@ -40,7 +41,7 @@ def predictions_for(benchmark: Benchmark, task: str, **changes: object) -> Predi
         "model": "made up",
         "run": "a run",
         "benchmark": benchmark_sha256(benchmark),
-        "split": "test",
+        "split": split,
         "hashes": hashes,
     }
     if task == "split_mask_generation":
@@ -56,6 +57,17 @@ def predictions_for(benchmark: Benchmark, task: str, **changes: object) -> Predi
 def predict() -> Callable[..., Predictions]:
     """Makes random predictions for (benchmark, task)."""
     return predictions_for
+
+
+@pytest.fixture(scope="session")
+def both_splits(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Benchmark, Callable[..., Predictions]]:
+    """A benchmark whose validation and test splits hold both classes, and `predict`."""
+    folder = tmp_path_factory.mktemp("evaluate") / "both"
+    rows = {"merge_edit": 6, "adjacent_control": 6}
+    bench = Benchmark.open(random_benchmark(folder, {"validation": rows, "test": rows}))
+    return bench, predictions_for
 
 
 @pytest.fixture

@@ -6,16 +6,24 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn import metrics as peer
 
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError
-from segmend.evaluate.evaluate import PLAN, accepted_leaks, evaluate
-from segmend.evaluate.result import Result, table
+from segmend.evaluate.evaluate import PLAN, Judging, accepted_leaks, evaluate
+from segmend.evaluate.result import Result
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.evaluate.scores import Resampling
+from segmend.evaluate.tables import result_text
+from segmend.metrics.calibration import (
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+)
+from segmend.metrics.cuts import cut_f_score, split_mask_rand
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.model import pack_masks
 from segmend.shards.reader import Benchmark
@@ -23,17 +31,20 @@ from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
 from segmend.testing.rows import random_benchmark
 
-QUICK = Resampling(resamples=100)
+SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
+QUICK = Judging(resampling=Resampling(resamples=100))
 
 
-def labels_of(benchmark: Benchmark, task: str, hashes: tuple[str, ...]) -> np.ndarray:
-    sidecar = benchmark.sidecar("test").to_pylist()
+def labels_of(
+    benchmark: Benchmark, task: str, hashes: tuple[str, ...], split: str = "test"
+) -> np.ndarray:
+    sidecar = benchmark.sidecar(split).to_pylist()
     labels = {row["combined_sample_hash"]: row[f"{task}_label"] for row in sidecar}
     return np.array([labels[key] for key in hashes])
 
 
 def test_scores_equal_a_join_by_hand_and_scikit_learn(benchmark, labelled) -> None:
-    result = evaluate(benchmark, labelled, resampling=QUICK)
+    result = evaluate(benchmark, labelled, judging=QUICK)
     labels, scores = labels_of(benchmark, labelled.task, labelled.hashes), labelled.scores
     expected = {
         "auroc": peer.roc_auc_score(labels, scores),
@@ -48,15 +59,15 @@ def test_scores_equal_a_join_by_hand_and_scikit_learn(benchmark, labelled) -> No
 
 
 def test_intervals_hold_the_score_and_say_that_neurons_are_few(benchmark, labelled) -> None:
-    result = evaluate(benchmark, labelled, resampling=QUICK)
+    result = evaluate(benchmark, labelled, judging=QUICK)
     for score in result.scores[:3]:
         assert score.low <= score.value <= score.high
     assert result.few_clusters
-    assert "likely too narrow" in table(result)
+    assert "likely too narrow" in result_text(result)
 
 
 def test_groups_give_recall_per_species_and_sample_type(benchmark, labelled) -> None:
-    result = evaluate(benchmark, labelled, resampling=QUICK)
+    result = evaluate(benchmark, labelled, judging=QUICK)
     labels = labels_of(benchmark, labelled.task, labelled.hashes)
     found = {group.sample_type: group for group in result.groups}
     assert {name: group.n_rows for name, group in found.items()} == {
@@ -70,8 +81,8 @@ def test_groups_give_recall_per_species_and_sample_type(benchmark, labelled) -> 
 
 def test_the_order_of_predictions_does_not_matter(benchmark, labelled) -> None:
     turned = replace(labelled, hashes=labelled.hashes[::-1], scores=labelled.scores[::-1])
-    assert evaluate(benchmark, turned, resampling=QUICK) == evaluate(
-        benchmark, labelled, resampling=QUICK
+    assert evaluate(benchmark, turned, judging=QUICK) == evaluate(
+        benchmark, labelled, judging=QUICK
     )
 
 
@@ -86,26 +97,86 @@ def targets_of(benchmark: Benchmark, hashes: tuple[str, ...]) -> list[np.ndarray
 
 def test_masks_are_joined_by_hash_and_the_truth_scores_one(benchmark, masked) -> None:
     targets = targets_of(benchmark, masked.hashes)
-    result = evaluate(benchmark, masked, resampling=QUICK)
+    result = evaluate(benchmark, masked, judging=QUICK)
     expected = np.mean([split_mask_iou(masked.mask(i), t) for i, t in enumerate(targets)])
     assert result.score("miou").value == pytest.approx(expected)
     assert result.score("miou").chance is None
+    for name, metric in (("adjusted_rand", split_mask_rand), ("cut_f_score", cut_f_score)):
+        values = [metric(masked.mask(i), t) for i, t in enumerate(targets)]
+        assert result.score(name).value == pytest.approx(np.nanmean(values))
     truth = replace(masked, packed_masks=pack_masks([t == 0 for t in targets]))
-    best = evaluate(benchmark, truth, chance=masked, resampling=QUICK)
+    best = evaluate(benchmark, truth, chance=masked, judging=QUICK)
     assert best.score("miou").value == 1
     assert best.score("miou").chance == pytest.approx(expected)
     assert best.n_positives is None
 
 
-def test_one_class_gives_null_with_a_reason(predict, tmp_path: Path) -> None:
+def test_a_split_of_one_class_is_refused_with_its_count(predict, tmp_path: Path) -> None:
     one = Benchmark.open(random_benchmark(tmp_path / "one", {"test": {"merge_edit": 3}}))
-    result = evaluate(one, predict(one, "false_split_correction"), resampling=QUICK)
-    auroc = result.score("auroc")
-    assert (auroc.value, auroc.low) == (None, None)
-    assert auroc.reason == "undefined: no rows of one class"
-    assert result.score("ece").value is not None
-    assert "null" in result.to_json()
-    assert "NaN" not in result.to_json()
+    with pytest.raises(NoSamplesError, match="3 rows of label 1, none of the other"):
+        evaluate(one, predict(one, "false_split_correction"), judging=QUICK)
+
+
+def test_an_undefined_score_is_null_with_a_reason(benchmark, labelled) -> None:
+    silent = replace(labelled, scores=np.zeros(len(labelled.hashes)))
+    judging = replace(QUICK, base_rate=0.1)
+    score = evaluate(benchmark, silent, judging=judging).score("precision_at_base_rate")
+    assert (score.value, score.low, score.reason) == (None, None, "undefined on these rows")
+    text = evaluate(benchmark, silent, judging=judging).to_json()
+    assert "null" in text
+    assert "NaN" not in text
+
+
+def test_every_figure_of_a_binary_task_stands_beside_what_needs_no_model(
+    benchmark, labelled
+) -> None:
+    result = evaluate(benchmark, labelled, judging=replace(QUICK, base_rate=0.02))
+    chance = {score.name: score.chance for score in result.scores}
+    share = 4 / 9
+    assert chance == {
+        "balanced_accuracy": 0.5,
+        "accuracy": pytest.approx(1 - share),
+        "auroc": 0.5,
+        "average_precision": pytest.approx(share),
+        "recall_at_precision_90": None,
+        "recall_at_precision_95": None,
+        "recall_at_precision_99": None,
+        "brier": pytest.approx(share * (1 - share)),
+        "ece": None,
+        "aurc": None,
+        "precision_at_base_rate": 0.02,
+    }
+    assert result.base_rate == 0.02
+    assert "supposes a share of 0.02" in result_text(result)
+
+
+def test_calibration_is_fitted_on_one_split_and_judged_on_another(
+    both_splits, tmp_path: Path
+) -> None:
+    bench, predict = both_splits
+    validation = predict(bench, "false_split_correction", split="validation")
+    test = predict(bench, "false_split_correction", split="test")
+    result = evaluate(bench, test, judging=replace(QUICK, validation=validation))
+    labels = labels_of(bench, test.task, test.hashes)
+    fitted = fit_temperature(
+        labels_of(bench, test.task, validation.hashes, split="validation"), validation.scores
+    )
+    assert result.temperature == pytest.approx(fitted)
+    expected = expected_calibration_error(labels, apply_temperature(test.scores, fitted))
+    assert result.score("ece_calibrated").value == pytest.approx(expected)
+    assert "Calibrated with temperature" in result_text(result)
+    for wrong, complaint in (
+        (test, "other rows than it is judged on"),
+        (replace(validation, run="another"), "says nothing about another"),
+        (replace(validation, hashes=validation.hashes[1:]), "have no prediction"),
+    ):
+        with pytest.raises(BadInputError, match=complaint):
+            evaluate(bench, test, judging=replace(QUICK, validation=wrong))
+
+
+def test_masks_have_no_base_rate(benchmark, masked) -> None:
+    with pytest.raises(BadInputError, match="'base_rate' means nothing"):
+        evaluate(benchmark, masked, judging=replace(QUICK, base_rate=0.1))
 
 
 def test_a_split_without_rows_is_named(benchmark, labelled) -> None:
@@ -160,9 +231,9 @@ def test_accepted_leaks_come_from_the_plan(benchmark, labelled, tmp_path) -> Non
     plan = benchmark.folder / PLAN
     try:
         plan.write_text(json.dumps({"accepted_leaks": ["view", "lineage"]}))
-        result = evaluate(benchmark, labelled, resampling=QUICK)
+        result = evaluate(benchmark, labelled, judging=QUICK)
         assert result.accepted_leaks == ("view", "lineage")
-        assert "accepted leaks: view, lineage" in table(result)
+        assert "accepted leaks: view, lineage" in result_text(result)
         plan.write_text('{"accepted_leaks": "view"}')
         with pytest.raises(BadInputError, match="must list its accepted_leaks"):
             accepted_leaks(benchmark)
@@ -174,14 +245,15 @@ def test_accepted_leaks_come_from_the_plan(benchmark, labelled, tmp_path) -> Non
 
 
 def test_a_result_survives_json_and_is_validated(benchmark, labelled) -> None:
-    result = evaluate(benchmark, labelled, resampling=QUICK)
+    result = evaluate(benchmark, labelled, judging=QUICK)
     assert Result.from_json(result.to_json()) == result
     data = json.loads(result.to_json())
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
     assert data["environment"]["numpy"] == np.__version__
     for change, complaint in (
         ({"n_rows": "nine"}, r"n_rows"),
         ({"surprise": 1}, "surprise"),
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1"),
     ):
         with pytest.raises(BadInputError, match=complaint):
             Result.from_json(json.dumps(data | change))
@@ -191,7 +263,7 @@ def test_a_result_survives_json_and_is_validated(benchmark, labelled) -> None:
 
 
 def test_the_table_shows_every_score_beside_chance(benchmark, labelled) -> None:
-    text = table(evaluate(benchmark, labelled, resampling=QUICK))
+    text = result_text(evaluate(benchmark, labelled, judging=QUICK))
     for word in ("balanced accuracy", "auroc", "average precision", "ece", "chance", "made up"):
         assert word in text
     assert "synthetic merge_edit (n=4)" in text
@@ -199,4 +271,4 @@ def test_the_table_shows_every_score_beside_chance(benchmark, labelled) -> None:
 
 def test_a_score_that_a_result_lacks_is_named(benchmark, labelled) -> None:
     with pytest.raises(BadInputError, match=r"no 'miou'.*auroc"):
-        evaluate(benchmark, labelled, resampling=QUICK).score("miou")
+        evaluate(benchmark, labelled, judging=QUICK).score("miou")

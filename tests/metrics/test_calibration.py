@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, log_loss
 
 from segmend.core.errors import BadInputError
 from segmend.metrics.calibration import (
+    apply_temperature,
+    brier_score,
+    brier_score_resampled,
     expected_calibration_error,
     expected_calibration_error_resampled,
+    fit_temperature,
     reliability_curve,
 )
 
@@ -66,3 +72,43 @@ def test_what_is_no_probability_is_refused() -> None:
         expected_calibration_error([0, 1], [0.5, 1.5])
     with pytest.raises(BadInputError, match="at least one bin"):
         expected_calibration_error([0, 1], [0.5, 0.5], bins=0)
+
+
+@given(LABELS, PROBS)
+def test_brier_score_equals_scikit_learn(labels, probs) -> None:
+    labels[0], labels[1] = 0, 1
+    assert brier_score(labels, probs) == pytest.approx(brier_score_loss(labels, probs))
+    weights = np.arange(40) % 3
+    repeated = brier_score(np.repeat(labels, weights), np.repeat(probs, weights))
+    assert brier_score_resampled(labels, probs, weights[None])[0] == pytest.approx(repeated)
+
+
+@given(LABELS, hnp.arrays(np.float64, 40, elements=st.floats(0.01, 0.99)))
+def test_temperature_minimises_the_likelihood_as_scipy_does(labels, probs) -> None:
+    labels[0], labels[1] = 0, 1
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(labels, apply_temperature(probs, np.exp(log_temperature)), labels=[0, 1])
+
+    best = minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded")
+    found = np.log(fit_temperature(labels, probs))
+    assert loss(found) <= best.fun + 1e-6
+
+
+def test_a_temperature_undoes_too_much_confidence() -> None:
+    generator = np.random.default_rng(0)
+    honest = generator.uniform(0.02, 0.98, 20_000)
+    labels = generator.random(20_000) < honest
+    sure = apply_temperature(honest, 1 / 3)
+    assert fit_temperature(labels, sure) == pytest.approx(3, rel=0.05)
+    mended = apply_temperature(sure, fit_temperature(labels, sure))
+    assert expected_calibration_error(labels, mended) < 0.02
+    assert expected_calibration_error(labels, sure) > 0.1
+    np.testing.assert_allclose(apply_temperature(honest, 1), honest)
+
+
+def test_a_temperature_of_one_class_or_below_zero_is_refused() -> None:
+    with pytest.raises(BadInputError, match="both classes"):
+        fit_temperature([1, 1], [0.5, 0.6])
+    with pytest.raises(BadInputError, match="positive"):
+        apply_temperature([0.5], 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segmend.evaluate.evaluate import evaluate
+from segmend.evaluate.evaluate import Judging, evaluate
 from segmend.evaluate.result import Result
 from segmend.models.chance import Chance
 from segmend.models.model import MODELS, Predictions, TrainSettings
@@ -20,13 +20,15 @@ def baseline_of(task: Task) -> str:
     return next(name for name in BASELINES if MODELS[name].supports(task))
 
 
-def evaluate_beside_chance(benchmark: Benchmark, predictions: Predictions) -> Result:
+def evaluate_beside_chance(
+    benchmark: Benchmark, predictions: Predictions, *, judging: Judging | None = None
+) -> Result:
     """Score predictions; mask tasks get the chance model's score as their floor."""
     task = TASKS[predictions.task]
     chance = None
     if task.target_kind == "split_mask":
         chance = chance_predictions(benchmark, task, predictions.split)
-    return evaluate(benchmark, predictions, chance=chance)
+    return evaluate(benchmark, predictions, chance=chance, judging=judging)
 
 
 def chance_predictions(benchmark: Benchmark, task: Task, split: str) -> Predictions:

@@ -8,14 +8,14 @@ import msgspec
 
 from segmend.core.errors import BadInputError
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One metric.
 
     Attributes:
-        name: ``balanced_accuracy``, ``auroc``, ``average_precision``, ``ece`` or ``miou``.
+        name: Name of the metric; docs/evaluation.md defines each.
         value: On all rows; null where it is undefined.
         low: Lower end of the interval; null if there is none.
         high: Upper end of the interval; null if there is none.
@@ -73,6 +73,9 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         resamples: Resamples of neurons behind each interval.
         seed: Key of the resamples.
         threshold: Score from which a row is called 1.
+        temperature: What log-odds were divided by for the scores called calibrated; null if no
+            predictions on another split were given to fit it.
+        base_rate: Share of positives that ``precision_at_base_rate`` supposes; null if not stated.
         scores: Metrics on all rows.
         groups: Metrics per species and sample type.
         environment: Versions of packages.
@@ -96,6 +99,8 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     resamples: int
     seed: int
     threshold: float
+    temperature: float | None
+    base_rate: float | None
     scores: tuple[Score, ...]
     groups: tuple[Group, ...]
     environment: dict[str, str]
@@ -138,36 +143,3 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def number(value: float) -> float | None:
     """A number for JSON: null for NaN."""
     return None if math.isnan(value) else value
-
-
-def table(result: Result) -> str:
-    """The result as plain text for people."""
-    leaks = ", ".join(result.accepted_leaks) or "none"
-    lines = [
-        f"{result.model} ({result.run}) on {result.task} v{result.task_version}",
-        f"{result.benchmark} [{result.benchmark_sha256[:12]}], split {result.split}",
-        f"accepted leaks: {leaks}",
-        _counts(result),
-        "",
-        f"{'':<44}{'score':>8}{f'{result.level:.0%} interval':>19}{'chance':>9}",
-        *(_line(s.name.replace("_", " "), s) for s in result.scores),
-        "",
-        *(_line(f"{g.species} {g.sample_type} (n={g.n_rows})", g.score) for g in result.groups),
-    ]
-    if result.few_clusters:
-        lines += ["", f"Only {result.n_clusters} neurons: the intervals are likely too narrow."]
-    return "\n".join(lines) + "\n"
-
-
-def _counts(result: Result) -> str:
-    positives = "" if result.n_positives is None else f", {result.n_positives} positive"
-    alone = f" ({result.n_unclustered} rows without one)" if result.n_unclustered else ""
-    return f"{result.n_rows} rows{positives}, {result.n_clusters} neurons{alone}"
-
-
-def _line(name: str, score: Score) -> str:
-    value = "-" if score.value is None else f"{score.value:.3f}"
-    ends = "-" if score.low is None else f"{score.low:.3f} to {score.high:.3f}"
-    chance = "" if score.chance is None else f"{score.chance:.3f}"
-    reason = f"  {score.reason}" if score.reason else ""
-    return f"{name:<44}{value:>8}{ends:>19}{chance:>9}{reason}"

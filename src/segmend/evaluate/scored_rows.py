@@ -41,7 +41,8 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
     """The rows of a split that a task is asked of.
 
     Raises:
-        NoSamplesError: if there are none.
+        NoSamplesError: if there are none, or a binary task has rows of one class only, so that
+            hardly a score is defined.
     """
     sidecar = benchmark.sidecar(split)
     positions = task.rows(sidecar)
@@ -53,13 +54,20 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
         )
     clusters, unclustered = _clusters(rows)
     binary = task.target_kind == "binary"
+    labels = np.array(_values(rows, task.label_columns[0]) if binary else [], np.float64)
+    if binary and labels.min() == labels.max():
+        raise NoSamplesError(
+            f"the rows of task '{task.name}' in split '{split}' are all of one class",
+            found=f"{len(labels)} rows of label {labels[0]:g}, none of the other",
+            fix="Score on a split that holds both; see the counts on the benchmark's card",
+        )
     return ScoredRows(
         hashes=tuple(_values(rows, KEY)),
         positions=positions,
         groups=tuple(zip(_values(rows, "species"), _values(rows, "sample_type"), strict=True)),
         clusters=clusters,
         unclustered=unclustered,
-        labels=np.array(_values(rows, task.label_columns[0]) if binary else [], np.float64),
+        labels=labels,
     )
 
 

@@ -34,8 +34,14 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
-    """Weight of positives and negatives at each distinct score, ``(resamples, scores)``."""
+class Steps:
+    """Weight of both classes at each distinct score, highest score first.
+
+    Attributes:
+        positives: Weight of rows of label 1, ``(resamples, scores)``.
+        negatives: Weight of rows of label 0, ``(resamples, scores)``.
+        scores: The distinct scores, descending.
+    """
 
     positives: Floats
     negatives: Floats
@@ -85,7 +91,7 @@ def auroc(labels: Any, scores: Any) -> float:
 
 def auroc_resampled(labels: Any, scores: Any, weights: Any) -> Floats:
     """`auroc` of each resample; ``weights`` has shape (resamples, rows)."""
-    steps = _steps(labels, scores, weights)
+    steps = ranked_steps(labels, scores, weights)
     beaten = _sum_after(steps.negatives) + steps.negatives / 2
     pairs = steps.positives.sum(axis=1) * steps.negatives.sum(axis=1)
     return ratio((steps.positives * beaten).sum(axis=1), pairs)
@@ -110,7 +116,7 @@ def average_precision(labels: Any, scores: Any) -> float:
 
 def average_precision_resampled(labels: Any, scores: Any, weights: Any) -> Floats:
     """`average_precision` of each resample; ``weights`` has shape (resamples, rows)."""
-    steps = _steps(labels, scores, weights)
+    steps = ranked_steps(labels, scores, weights)
     hits = np.cumsum(steps.positives, axis=1)
     called = hits + np.cumsum(steps.negatives, axis=1)
     # A score nobody drew gains no recall: its undefined precision must not count.
@@ -123,7 +129,7 @@ def roc_curve(labels: Any, scores: Any) -> Curve:
 
     A rate whose class is missing is NaN.
     """
-    steps = _steps(labels, scores, None)
+    steps = ranked_steps(labels, scores, None)
     hits, alarms = np.cumsum(steps.positives[0]), np.cumsum(steps.negatives[0])
     return Curve(
         x=_from(0.0, ratio(alarms, np.full_like(alarms, alarms[-1:].sum()))),
@@ -138,7 +144,7 @@ def precision_recall_curve(labels: Any, scores: Any) -> Curve:
     The first point (recall 0, precision 1, threshold infinity) is a convention: nothing is called
     positive there. Recall is NaN without positives.
     """
-    steps = _steps(labels, scores, None)
+    steps = ranked_steps(labels, scores, None)
     hits = np.cumsum(steps.positives[0])
     called = hits + np.cumsum(steps.negatives[0])
     return Curve(
@@ -148,8 +154,14 @@ def precision_recall_curve(labels: Any, scores: Any) -> Curve:
     )
 
 
-def _steps(labels: Any, scores: Any, weights: Any) -> _Steps:
-    """Class weights per distinct score, highest score first."""
+def ranked_steps(labels: Any, scores: Any, weights: Any) -> Steps:
+    """What every metric that sweeps a threshold is made of.
+
+    Args:
+        labels: 0 or 1, shape (rows,).
+        scores: Finite numbers, shape (rows,).
+        weights: How often each row was drawn, (resamples, rows); None counts each once.
+    """
     truth = binary_labels(labels)
     values = finite_scores(scores, truth.size)
     drawn = row_weights(weights, truth.size)
@@ -158,7 +170,7 @@ def _steps(labels: Any, scores: Any, weights: Any) -> _Steps:
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if ranked.size else order
     sorted_weights = drawn[:, order]
     positives = sorted_weights * truth[order]
-    return _Steps(
+    return Steps(
         positives=_sum_groups(positives, starts),
         negatives=_sum_groups(sorted_weights - positives, starts),
         scores=ranked[starts],

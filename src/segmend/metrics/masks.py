@@ -31,9 +31,7 @@ def split_mask_iou(pred: Any, target: Any) -> float:
     Raises:
         BadInputError: for other values in the target or unequal shapes.
     """
-    said_b, truth = np.asarray(pred).astype(bool), _checked(target)
-    if said_b.shape != truth.shape:
-        raise BadInputError(f"a mask must be predicted as {truth.shape}, got {said_b.shape}")
+    said_b, truth = checked_pair(pred, target)
     foreground = truth != SPLIT_MASK_BACKGROUND
     is_b = truth[foreground] == SPLIT_MASK_B
     said = said_b[foreground]
@@ -57,6 +55,22 @@ def permutation_invariant_miou(pred: Iterable[Any], target: Iterable[Any]) -> fl
     scores = np.array([split_mask_iou(p, t) for p, t in zip(pred, target, strict=True)])
     defined = scores[np.isfinite(scores)]
     return float(defined.mean()) if defined.size else float("nan")
+
+
+def checked_pair(pred: Any, target: Any) -> tuple[NDArray[np.bool_], Mask]:
+    """A predicted and a true mask as arrays of one shape.
+
+    Args:
+        pred: True (or non-zero) where side B is predicted, shape (views, rows, columns).
+        target: 0 = A, 128 = B, 255 = background, uint8, same shape.
+
+    Raises:
+        BadInputError: for other values in the target or unequal shapes.
+    """
+    said_b, truth = np.asarray(pred).astype(bool), _checked(target)
+    if said_b.shape != truth.shape:
+        raise BadInputError(f"a mask must be predicted as {truth.shape}, got {said_b.shape}")
+    return said_b, truth
 
 
 def _mean_iou(table: NDArray[np.int64]) -> float:

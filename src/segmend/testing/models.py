@@ -13,7 +13,7 @@ import pytest
 
 from segmend.core.errors import BadInputError
 from segmend.core.sample import IMAGE_SIZE, Split
-from segmend.evaluate.evaluate import evaluate
+from segmend.evaluate.evaluate import Judging, evaluate
 from segmend.evaluate.scores import Resampling
 from segmend.metrics.classification import balanced_accuracy
 from segmend.models.model import MODELS, Predictions, TrainSettings
@@ -71,7 +71,9 @@ class ModelContract:
         """One probability or mask for every row of the task, and for no other."""
         benchmark = learnable_benchmark()
         predictions = trained[0].predict(benchmark, "test")
-        result = evaluate(benchmark, predictions, resampling=Resampling(resamples=20))
+        result = evaluate(
+            benchmark, predictions, judging=Judging(resampling=Resampling(resamples=20))
+        )
         assert result.n_rows == len(set(predictions.hashes)) > 0
         if self.task.target_kind == "binary":
             assert predictions.scores is not None
@@ -118,7 +120,9 @@ class ModelContract:
             labels = _labels(benchmark, self.task, predictions)
             assert balanced_accuracy(labels, predictions.scores) > 0.9
         else:
-            result = evaluate(benchmark, predictions, resampling=Resampling(resamples=20))
+            result = evaluate(
+                benchmark, predictions, judging=Judging(resampling=Resampling(resamples=20))
+            )
             assert (result.score("miou").value or 0) > 0.55  # a random cut reaches 0.41
 
     def test_weights_of_another_model_are_refused(self, trained: tuple[Run, Path]) -> None:

@@ -10,7 +10,7 @@ import click
 from segmend.apps.cli.options import workers
 from segmend.apps.progress import Progress
 from segmend.core.errors import require
-from segmend.evaluate.result import table
+from segmend.evaluate.tables import result_text
 
 
 @click.command(epilog="Example: segmend demo --out segmend-demo")
@@ -35,6 +35,6 @@ def demo(out: Path, workers: int | None) -> None:
     with Progress() as progress, resources.as_file(shipped) as plan:
         shown = demonstrate(out, plan=plan, workers=workers, progress=progress)
     for one in shown.answered:
-        click.echo(table(one.result))
+        click.echo(result_text(one.result))
     click.echo(f"the report: {shown.report}")
     click.echo(f"the benchmark: {shown.benchmark}")

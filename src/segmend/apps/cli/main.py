@@ -18,6 +18,7 @@ VERBS = {
     "train": "Train a model for a task on a benchmark.",
     "predict": "Predict with a trained model on any benchmark.",
     "evaluate": "Score predictions with 95 % intervals beside chance.",
+    "leaderboard": "Put results side by side, published figures below.",
     "report": "Write a self-contained HTML report of a benchmark.",
     "datasets": "List, show and check the data sets that open by name.",
     "explore": "Write a self-contained HTML page about a box of a data set.",
