@@ -95,6 +95,11 @@ def test_other_urls_are_refused(url):
         open_graphene(url)
 
 
+def test_a_fraction_of_a_second_is_refused_because_cloud_volume_rounds_it_up(server):
+    with pytest.raises(BadInputError, match="whole second"):
+        open_graphene(f"{server}/t", timestamp=1.5)
+
+
 def test_passwords_in_urls_are_refused_and_not_repeated():
     with pytest.raises(BadInputError, match="holds a password") as refused:
         open_graphene("https://me:secret@h.org/segmentation/table/t")

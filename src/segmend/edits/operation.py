@@ -58,6 +58,8 @@ class EditOp:
         sides_in: Splits only: the layer that holds their sides. Of ``neurons`` and ``after`` the
             ``after_ids`` are ids.
         cut: Splits whose sides are in ``supervoxels`` only: the supervoxels of each after-id.
+        source_points_nm: Where a proofreader clicked on one side, ``(z, y, x)`` nm.
+        sink_points_nm: And on the other.
 
     Raises:
         BadInputError: if there is a cut without supervoxels or supervoxels without a cut, or if
@@ -78,6 +80,8 @@ class EditOp:
     facts: dict[str, Any] = field(default_factory=dict)
     sides_in: SideLayer = "neurons"
     cut: SideIds = ()
+    source_points_nm: tuple[Point, ...] = ()
+    sink_points_nm: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
         check_cut(self.sides_in, self.cut, len(self.after_ids))

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,11 +34,12 @@ class Asked:
     """One request as it arrived.
 
     Attributes:
-        method: ``GET`` or ``HEAD``.
+        method: ``GET``, ``HEAD`` or ``POST``.
         path: Path with query, as sent.
         headers: Names in lower case.
-        count: How many requests for this path came before.
+        count: How many requests for this path with this body came before.
         connection: The client's port, which tells connections apart.
+        body: What was sent with it; CAVE's clients send one with some GETs too.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Asked:
     headers: Mapping[str, str]
     count: int
     connection: int
+    body: bytes = b""
 
 
 Respond = Callable[[Asked], Reply]
@@ -92,7 +94,7 @@ def range_server(
     """
     root = Path(folder)
     respond = partial(_from_folder, root, gzip_static=gzip_static)
-    with _serving(respond, latency_s, faults, certificate) as server:
+    with serving(respond, latency_s=latency_s, faults=faults, certificate=certificate) as server:
         yield server
 
 
@@ -111,17 +113,30 @@ def fault_proxy(
         The proxy.
     """
     address = urlsplit(upstream).netloc
-    with _serving(partial(_from_upstream, address), latency_s, faults) as server:
+    respond = partial(_from_upstream, address)
+    with serving(respond, latency_s=latency_s, faults=faults) as server:
         yield server
 
 
 @contextmanager
-def _serving(
+def serving(
     respond: Respond,
-    latency_s: float,
-    faults: Choose,
+    *,
+    latency_s: float = 0.0,
+    faults: Choose = no_fault,
     certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Server]:
+    """Serve whatever a function answers.
+
+    Args:
+        respond: Makes the answer to a request; called from many threads at once.
+        latency_s: Wait before each answer.
+        faults: Chooses a fault, or None, for each request.
+        certificate: As `range_server`.
+
+    Yields:
+        The server; it ends with the block, and every connection with it.
+    """
     listening = _Listening(respond, latency_s, faults)
     if certificate:
         listening.use_tls(*certificate)
@@ -146,7 +161,7 @@ class _Listening(ThreadingHTTPServer):
         self.server = Server(f"http://127.0.0.1:{self.server_address[1]}")
         self.closing = threading.Event()
         self.connections: set[socket.socket] = set()
-        self.counts: dict[str, int] = {}
+        self.counts: dict[tuple[str, bytes], int] = {}
         self.at_once = 0
         self.lock = threading.Lock()
 
@@ -201,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.at_once -= 1
 
     do_HEAD = do_GET  # noqa: N815 - the name BaseHTTPRequestHandler calls
+    do_POST = do_GET  # noqa: N815 - likewise
 
     def _answer(self, asked: Asked) -> None:
         fault = self.server.faults(asked) or Fault()
@@ -217,11 +233,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = not deliver(self.connection, reply, fault, self.server.closing)
 
     def _asked(self) -> Asked:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        key = (self.path, hashlib.sha256(body).digest() if body else b"")
         with self.server.lock:
-            count = self.server.counts.get(self.path, 0)
-            self.server.counts[self.path] = count + 1
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, headers, count, self.client_address[1])
+            count = self.server.counts.get(key, 0)
+            self.server.counts[key] = count + 1
+            asked = Asked(self.command, self.path, headers, count, self.client_address[1], body)
             self.server.server.log.append(asked)
             self.server.at_once += 1
             server = self.server.server
@@ -234,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _without_range(asked: Asked) -> Asked:
     headers = {name: value for name, value in asked.headers.items() if name != "range"}
-    return Asked(asked.method, asked.path, headers, asked.count, asked.connection)
+    return replace(asked, headers=headers)
 
 
 def _from_folder(folder: Path, asked: Asked, *, gzip_static: bool) -> Reply:
@@ -277,7 +295,7 @@ _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length"
 def _from_upstream(address: str, asked: Asked) -> Reply:
     connection = http.client.HTTPConnection(address, timeout=30)
     try:
-        connection.request(asked.method, asked.path, headers=dict(asked.headers))
+        connection.request(asked.method, asked.path, asked.body or None, dict(asked.headers))
         response = connection.getresponse()
         body = response.read()
         headers = {k: v for k, v in response.getheaders() if k.lower() not in _HOP_BY_HOP}

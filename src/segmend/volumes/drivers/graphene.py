@@ -92,11 +92,17 @@ def open_graphene(
 
     Raises:
         MissingDependencyError: without cloud-volume.
-        BadInputError: for another kind of URL.
+        BadInputError: for another kind of URL, or a fraction of a second.
         ReadFailedError: if the server cannot be reached or refuses.
         SchemaError: if what it describes cannot be a volume.
     """
     require("cloudvolume", extra="graphene")
+    if timestamp is not None and timestamp != int(timestamp):
+        raise BadInputError(
+            f"cannot read the root ids of {timestamp!r}: it is not a whole second",
+            found="cloud-volume would silently read those of the next whole second",
+            fix="Give whole seconds; just before an edit is the second before it",
+        )
     server = url.removeprefix("graphene://").removeprefix("middleauth+")
     parts = urlsplit(server)
     if parts.scheme not in ("http", "https") or not parts.netloc or "/table/" not in parts.path:

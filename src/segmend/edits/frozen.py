@@ -1,0 +1,356 @@
+"""A frozen edit history: files with checksums that re-read with no server and no token.
+
+    NAME/
+      manifest.json      what it is, where it is from, rules, counts, licence, sha256 of every file
+      edits.parquet      the kept edits, one row each (`segmend.edits.neutral`)
+      edits.jsonl        the same, one JSON line each
+      outcomes.parquet   every operation that was not kept, with its reason
+      roots.parquet      every root that was asked about, with its outcome
+
+The folder appears when it is complete. Equal histories give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from segmend.core.errors import (
+    BadInputError,
+    OutputError,
+    ReadFailedError,
+    SchemaError,
+    VerificationError,
+)
+from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_table
+from segmend.edits.operation import EditOp, EditSet, edit_set
+from segmend.store.atomic import sha256_file
+
+FORMAT = "segmend frozen edits 1"
+BATCH = 8192
+MANIFEST = "manifest.json"
+MOST_MANIFEST_BYTES = 16 * 2**20
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        pa.field("operation_id", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""What was not kept: ``outcome`` is ``dropped`` (by a rule) or ``failed``."""
+
+ROOT_SCHEMA = pa.schema(
+    [
+        pa.field("root_id", pa.uint64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("edits", pa.int64(), nullable=True),
+        pa.field("size", pa.int64(), nullable=True),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""Every root asked about; ``edits`` and ``size`` (L2 chunks) are null where they are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An operation that was not kept.
+
+    Attributes:
+        operation_id: As in the source.
+        outcome: ``dropped`` by a rule, or ``failed``.
+        reason: The rule, or why it failed.
+        detail: The evidence.
+    """
+
+    operation_id: str
+    outcome: Literal["dropped", "failed"]
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """The account of a history: every operation known is kept, dropped or failed.
+
+    Attributes:
+        known: Operations that the source named.
+        kept: Edits.
+        dropped: Operations left out, by rule.
+        failed: Operations that could not be read or contradict themselves, by reason.
+    """
+
+    known: int
+    kept: int
+    dropped: Counter[str]
+    failed: Counter[str]
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is unaccounted for."""
+        return self.known == self.kept + self.dropped.total() + self.failed.total()
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenEdits:
+    """A frozen history, opened and verified.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: Its manifest.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def closure(self) -> Closure:
+        """Its account."""
+        counts = self.manifest["counts"]
+        return Closure(
+            counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
+        )
+
+    def edits(self) -> Iterator[EditOp]:
+        """The edits in order, one batch in memory at a time.
+
+        Raises:
+            SchemaError: if a row is no edit.
+        """
+        done = 0
+        for batch in _batches(self.folder / "edits.parquet", EDIT_SCHEMA):
+            for row in batch.to_pylist():
+                yield edit_of_row(row, where=f"{self.folder / 'edits.parquet'}, row {done}")
+                done += 1
+
+    def edit_set(self) -> EditSet:
+        """All edits in memory, and the counts of what was left out."""
+        closure = self.closure
+        found = edit_set(self.edits())
+        return EditSet(found.ops, Counter(closure.dropped + closure.failed))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """The operations that were not kept."""
+        for batch in _batches(self.folder / "outcomes.parquet", OUTCOME_SCHEMA):
+            for row in batch.to_pylist():
+                yield Outcome(**row)
+
+    def roots(self) -> pa.Table:
+        """The roots that were asked about, as `ROOT_SCHEMA`."""
+        return pq.read_table(self.folder / "roots.parquet", schema=ROOT_SCHEMA)
+
+
+@dataclass(slots=True)
+class FrozenWriter:
+    """Writes a frozen history; see `freeze`.
+
+    Attributes:
+        folder: The folder in the making.
+        counts: What was written so far.
+    """
+
+    folder: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def write_operations(self, outcomes: Iterable[EditOp | Outcome]) -> None:
+        """Write kept edits and the others, in the order of the source, a batch at a time."""
+        with ExitStack() as stack:
+            edits = stack.enter_context(self._file("edits.parquet", EDIT_SCHEMA))
+            others = stack.enter_context(self._file("outcomes.parquet", OUTCOME_SCHEMA))
+            lines = stack.enter_context((self.folder / "edits.jsonl").open("w", encoding="utf-8"))
+            kept: list[EditOp] = []
+            left: list[Outcome] = []
+            for one in outcomes:
+                self.counts["known"] += 1
+                if isinstance(one, EditOp):
+                    kept.append(one)
+                    lines.write(edit_json(one) + "\n")
+                else:
+                    left.append(one)
+                    (self.dropped if one.outcome == "dropped" else self.failed)[one.reason] += 1
+                if len(kept) >= BATCH:
+                    edits.write_table(edit_table(kept))
+                    self.counts["kept"] += len(kept)
+                    kept.clear()
+                if len(left) >= BATCH:
+                    others.write_table(_outcome_table(left))
+                    left.clear()
+            edits.write_table(edit_table(kept))
+            self.counts["kept"] += len(kept)
+            others.write_table(_outcome_table(left))
+
+    def write_roots(self, batches: Iterable[pa.Table]) -> None:
+        """Write the roots, tables of `ROOT_SCHEMA`."""
+        with self._file("roots.parquet", ROOT_SCHEMA) as file:
+            for table in batches:
+                self.counts["roots"] += table.num_rows
+                file.write_table(table)
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Write the manifest; ``facts`` say where the history is from."""
+        files = sorted(path.name for path in self.folder.iterdir())
+        manifest = {
+            "format": FORMAT,
+            **facts,
+            "counts": {
+                "known": self.counts["known"],
+                "kept": self.counts["kept"],
+                "roots": self.counts["roots"],
+                "dropped": dict(sorted(self.dropped.items())),
+                "failed": dict(sorted(self.failed.items())),
+            },
+            "schema": {one.name: str(one.type) for one in EDIT_SCHEMA},
+            "sha256": {name: sha256_file(self.folder / name) for name in files},
+        }
+        text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    def _file(self, name: str, schema: pa.Schema) -> pq.ParquetWriter:
+        return pq.ParquetWriter(
+            self.folder / name, schema, compression="zstd", write_page_checksum=True
+        )
+
+
+def freeze(
+    folder: str | Path,
+    outcomes: Iterable[EditOp | Outcome],
+    *,
+    facts: dict[str, Any],
+    roots: Iterable[pa.Table] = (),
+) -> FrozenEdits:
+    """Write a frozen history.
+
+    Args:
+        folder: Folder to create.
+        outcomes: What became of every operation known, in a fixed order; read once, never held.
+        facts: Where the history is from, for the manifest: ``source``, ``licence``, ``versions``
+            and what else is known.
+        roots: The roots that were asked about, tables of `ROOT_SCHEMA`.
+
+    Raises:
+        OutputError: if the folder exists or cannot be written; nothing is left behind.
+    """
+    final = Path(folder).absolute()
+    if final.exists():
+        raise OutputError(f"cannot freeze edits into {final}", found="it exists already")
+    try:
+        temporary = Path(
+            tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+        )
+    except OSError as error:
+        raise OutputError(f"cannot freeze edits into {final}", found=str(error)) from error
+    try:
+        writer = FrozenWriter(temporary)
+        writer.write_operations(outcomes)
+        writer.write_roots(roots)
+        writer.finish(facts)
+        temporary.chmod(0o755)
+        temporary.rename(final)
+    except OSError as error:
+        raise OutputError(f"cannot freeze edits into {final}", found=str(error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_frozen(final)
+
+
+def open_frozen(folder: str | Path) -> FrozenEdits:
+    """Open a frozen history and check every file against its sha256.
+
+    Raises:
+        BadInputError: if there is none.
+        SchemaError: if its manifest is of another format.
+        VerificationError: if a file is missing or differs.
+    """
+    path = Path(folder)
+    manifest = _read_manifest(path / MANIFEST)
+    for name, expected in manifest["sha256"].items():
+        if "/" in name or not (path / name).is_file():
+            raise VerificationError(f"{path} is not complete", found=f"it has no file '{name}'")
+        found = sha256_file(path / name)
+        if found != expected:
+            raise VerificationError(
+                f"{path / name} is not what was frozen",
+                found=f"its sha256 is {found}, the manifest says {expected}",
+                fix="Get the folder again, or freeze the harvest again",
+            )
+    frozen = FrozenEdits(path, manifest)
+    if not frozen.closure.closed:
+        raise VerificationError(f"{path} does not account for every operation")
+    return frozen
+
+
+def read_edit_lines(path: str | Path) -> Iterator[EditOp]:
+    """Edits from a JSON-lines file that someone else wrote.
+
+    Raises:
+        BadInputError: if the file cannot be read.
+        SchemaError: if a line is no edit; the message names the line.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                where = f"{path}, line {number}"
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise SchemaError(f"{where} is no edit", found=str(error)) from error
+                if not isinstance(row, dict):
+                    raise SchemaError(f"{where} is no edit", found="it is not an object")
+                yield edit_of_row(row, where=where)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"cannot read edits from {path}", found=str(error)) from error
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_MANIFEST_BYTES)
+    except OSError as error:
+        raise BadInputError(
+            f"{path.parent} is not a frozen edit history",
+            found=f"cannot read its {MANIFEST}: {error.strerror}",
+            fix="segmend edits freeze writes one",
+        ) from error
+    try:
+        manifest = json.loads(text)
+        found = manifest["format"]
+        whole = isinstance(manifest["sha256"], dict) and isinstance(manifest["counts"], dict)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SchemaError(f"{path} is not a manifest", found=str(error)) from error
+    if found != FORMAT or not whole:
+        raise SchemaError(f"{path} is not a manifest of '{FORMAT}'", found=repr(found))
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if file.schema_arrow != schema:
+                raise SchemaError(
+                    f"{path} does not hold what it should",
+                    found=f"its columns: {file.schema_arrow}",
+                )
+            yield from file.iter_batches(BATCH)
+    except (OSError, pa.ArrowException) as error:
+        raise ReadFailedError(
+            f"cannot read {path}", found=str(error), reason="corrupt", url=str(path)
+        ) from error
+
+
+def _outcome_table(rows: list[Outcome]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in rows] for name in OUTCOME_SCHEMA.names}
+    return pa.table(columns, schema=OUTCOME_SCHEMA)
