@@ -51,15 +51,14 @@ OUTCOME_SCHEMA = pa.schema(
 )
 """What was not kept: ``outcome`` is ``dropped`` (by a rule) or ``failed``."""
 
-ROOT_SCHEMA = pa.schema(
-    [
-        pa.field("root_id", pa.uint64(), nullable=False),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("edits", pa.int64(), nullable=True),
-        pa.field("size", pa.int64(), nullable=True),
-        pa.field("detail", pa.string(), nullable=False),
-    ]
-)
+_ROOT_FIELDS: list[Any] = [
+    pa.field("root_id", pa.uint64(), nullable=False),
+    pa.field("outcome", pa.string(), nullable=False),
+    pa.field("edits", pa.int64(), nullable=True),
+    pa.field("size", pa.int64(), nullable=True),
+    pa.field("detail", pa.string(), nullable=False),
+]
+ROOT_SCHEMA = pa.schema(_ROOT_FIELDS)
 """Every root asked about; ``edits`` and ``size`` (L2 chunks) are null where they are unknown."""
 
 

@@ -224,7 +224,9 @@ class _Recorder:
         self, sides: tuple[list[int], list[int]], edit: TrueEdit, time_ms: int, truth: int | None
     ) -> None:
         """Split or merge two sets of pieces."""
-        kind: Literal["merge", "split"] = "split" if self.state[sides[0][0]] == self.state[sides[1][0]] else "merge"
+        kind: Literal["merge", "split"] = (
+            "split" if self.state[sides[0][0]] == self.state[sides[1][0]] else "merge"
+        )
         before = sorted({self.state[side[0]] for side in sides})
         after = [self.new_root(time_ms) for _ in range(2 if kind == "split" else 1)]
         number = FIRST_OPERATION + len(self.history.operations)
