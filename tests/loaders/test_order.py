@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmend.core.errors import BadInputError, NoSamplesError
-from segmend.loaders.order import balanced_order, epoch_order
+from segmend.loaders.order import balanced_order, epoch_order, strata
 
 SEEDS = st.integers(0, 2**63)
 EPOCHS = st.integers(0, 1000)
@@ -74,3 +74,20 @@ def test_a_large_class_shows_all_of_itself_over_the_epochs() -> None:
 def test_labels_that_cannot_be_balanced(labels: list[float], error: type[Exception]) -> None:
     with pytest.raises(error):
         balanced_order(labels, 0, 0)
+
+
+@given(labels=LABELS, data=st.data())
+def test_strata_number_what_differs(labels: list[float], data) -> None:
+    species = data.draw(
+        st.lists(st.sampled_from("abc"), min_size=len(labels), max_size=len(labels))
+    )
+    numbers = strata(labels, species).tolist()
+    pairs = list(zip(labels, species, strict=True))
+    assert len(set(numbers)) == len(set(pairs)) == len(set(zip(numbers, pairs, strict=True)))
+
+
+def test_strata_want_labels_and_one_length() -> None:
+    with pytest.raises(BadInputError, match="NaN"):
+        strata([0.0, float("nan")])
+    with pytest.raises(BadInputError, match="different lengths"):
+        strata([0.0, 1.0], ["a"])

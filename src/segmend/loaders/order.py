@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> Order:
     return keyed_generator("epoch order", seed, epoch).permutation(n).astype(np.int64)
 
 
-def balanced_order(labels: Sequence[float] | NDArray[np.floating], seed: int, epoch: int) -> Order:
+def balanced_order(classes: Sequence[float] | NDArray[Any], seed: int, epoch: int) -> Order:
     """As many rows as there are, drawn so that every class comes equally often.
 
     Indices are drawn, not rows, so nothing is read only to be thrown away. Within a class every
@@ -37,32 +38,59 @@ def balanced_order(labels: Sequence[float] | NDArray[np.floating], seed: int, ep
     another part of itself each epoch.
 
     Args:
-        labels: One class per row.
+        classes: One class per row: labels, or the numbers of `strata`.
         seed: Seed of the run.
         epoch: Number of the epoch.
 
     Returns:
-        int64, as long as ``labels``; class counts differ by at most one.
+        int64, as long as ``classes``; class counts differ by at most one.
 
     Raises:
         NoSamplesError: if there are no rows.
         BadInputError: if a label is missing (NaN).
     """
-    values = np.asarray(labels, np.float64)
+    values = np.asarray(classes)
     if not values.size:
         raise NoSamplesError("no rows to draw from")
-    if np.isnan(values).any():
+    if values.dtype.kind == "f" and np.isnan(values).any():
         raise BadInputError("rows without a label cannot be balanced", found="a label is NaN")
-    classes = np.unique(values)
+    found, of_row = np.unique(values, return_inverse=True)
     rng = keyed_generator("balanced order", seed, epoch)
-    share, rest = divmod(len(values), len(classes))
+    share, rest = divmod(len(values), len(found))
     # Which classes get the one row more changes from epoch to epoch.
-    extra = set(rng.permutation(len(classes))[:rest].tolist())
-    drawn = [
-        _draw(np.flatnonzero(values == value), share + (i in extra), rng)
-        for i, value in enumerate(classes)
-    ]
+    extra = set(rng.permutation(len(found))[:rest].tolist())
+    by_class = np.split(np.argsort(of_row, kind="stable"), np.cumsum(np.bincount(of_row))[:-1])
+    drawn = [_draw(rows, share + (i in extra), rng) for i, rows in enumerate(by_class)]
     return rng.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def strata(*columns: Sequence[Any] | NDArray[Any]) -> Order:
+    """A number for every combination of values that occurs, one per row.
+
+    Args:
+        columns: Properties of the rows, for example labels and species; all of one length.
+
+    Returns:
+        int64, to be given to `balanced_order`.
+
+    Raises:
+        BadInputError: if a label is missing (NaN), or lengths differ.
+    """
+    numbers: Order = np.zeros(len(columns[0]) if columns else 0, np.int64)
+    for column in columns:
+        values = np.asarray(column)
+        if len(values) != len(numbers):
+            raise BadInputError(
+                "properties of rows have different lengths",
+                found=f"{len(values)} and {len(numbers)}",
+            )
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise BadInputError("rows without a label cannot be balanced", found="a label is NaN")
+        distinct, codes = np.unique(values, return_inverse=True)
+        numbers = np.unique(numbers * len(distinct) + codes, return_inverse=True)[1].astype(
+            np.int64
+        )
+    return numbers
 
 
 def _draw(rows: Order, n: int, rng: np.random.Generator) -> Order:

@@ -17,9 +17,17 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import LeakError, NoSamplesError, SchemaError
 from segmend.core.sample import (
+    CHANNELS,
+    EM_CHANNELS,
+    IMAGE_SIZE,
     PLANES,
     ROW_SCHEMA,
+    SCHEMA_VERSION,
+    SPLIT_MASK_A,
+    SPLIT_MASK_B,
+    SPLIT_MASK_BACKGROUND,
     VIEWS,
+    SchemaVersion,
     TaskName,
     channel,
     em_channel,
@@ -28,6 +36,11 @@ from segmend.core.sample import (
 )
 
 GEOMETRY = "geometry"
+_NO_GEOMETRY = np.zeros((0, len(CHANNELS), IMAGE_SIZE, IMAGE_SIZE), np.float16)
+_NO_EM = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
+
+FLAGS = {"v1": ("has_em", "has_single_mask", "has_dual_mask"), "v2": ("has_em",)}
+"""Columns of a sidecar that tell what rows hold, by version of the schema."""
 
 Target = float | NDArray[np.uint8]
 
@@ -50,6 +63,19 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What of a row is shown at once: all that its task allows, or a part of it.
+
+    Attributes:
+        views: Geometry views, in the order of `VIEWS`.
+        planes: EM planes, in the order of `PLANES`.
+    """
+
+    views: tuple[str, ...]
+    planes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One question asked of rows.
 
@@ -59,8 +85,9 @@ class Task:
         dual: Whether the model is shown two segments A and B. If not, masks A and B of geometry
             and EM are united in A before anything else sees them, and B is empty.
         target_kind: ``binary``: a label of 0 or 1; ``split_mask``: the side of each pixel.
-        input_columns: Columns the inputs come from: ``geometry`` and EM columns.
-        label_columns: Columns the target comes from.
+        input_columns: Columns the inputs come from: ``geometry`` and EM columns, by their names
+            in v2 (`picture_columns` gives those of v1).
+        label_columns: Columns the target comes from, by their names in v2.
         doc: One sentence for people.
         views: Geometry views shown.
 
@@ -96,47 +123,144 @@ class Task:
         return tuple(p for p in PLANES if em_column(p) in self.input_columns)
 
     def rows(self, sidecar: pa.Table) -> NDArray[np.int64]:
-        """Positions of the rows this task is asked of.
+        """Positions of the rows this task is asked of and that hold what it needs.
 
         Args:
-            sidecar: A table from `Benchmark.sidecar`.
+            sidecar: A table from `Benchmark.sidecar` with ``task_routing`` and `FLAGS`.
 
         Returns:
-            The values of its column ``position`` where ``task_routing`` names the task, in order.
+            The values of its column ``position``, in order, where ``task_routing`` names the task
+            and no picture or answer is missing; `left_out` counts the others.
         """
-        routing = sidecar.column("task_routing").combine_chunks()
-        named = pc.equal(pc.list_flatten(routing), pa.scalar(self.name))
-        chosen = np.unique(pc.list_parent_indices(routing).filter(named).to_numpy())
+        chosen = self._routed(sidecar)
+        for present in self._needs(sidecar).values():
+            chosen = chosen[present[chosen]]
         return sidecar.column("position").to_numpy()[chosen]
 
-    def inputs(self, row: Mapping[str, Any]) -> Inputs:
+    def left_out(self, sidecar: pa.Table) -> dict[str, int]:
+        """How many rows are routed to the task but lack something, by reason.
+
+        Args:
+            sidecar: As for `rows`.
+        """
+        chosen, reasons = self._routed(sidecar), {}
+        for reason, present in self._needs(sidecar).items():
+            lacking = int(np.count_nonzero(~present[chosen]))
+            chosen = chosen[present[chosen]]
+            if lacking:
+                reasons[reason] = lacking
+        return reasons
+
+    def _routed(self, sidecar: pa.Table) -> NDArray[np.int64]:
+        routing = sidecar.column("task_routing").combine_chunks()
+        named = pc.equal(pc.list_flatten(routing), pa.scalar(self.name))
+        return np.unique(pc.list_parent_indices(routing).filter(named).to_numpy()).astype(np.int64)
+
+    def _needs(self, sidecar: pa.Table) -> dict[str, NDArray[np.bool_]]:
+        """Whether rows hold what the task needs, by the reason that names its absence."""
+        reasons = {"has_em": "no EM slices"} if self.planes else {}
+        if "has_dual_mask" in sidecar.column_names:
+            if not self.dual:
+                reasons["has_single_mask"] = "no render of the single segment (geometry_single)"
+            if self.dual or self.target_kind == "split_mask":
+                reasons["has_dual_mask"] = "no render of both segments (geometry)"
+        return {
+            reason: sidecar.column(flag).to_numpy(zero_copy_only=False).astype(np.bool_)
+            for flag, reason in reasons.items()
+        }
+
+    @property
+    def look(self) -> Look:
+        """All that a model may see of a row."""
+        return Look(self.views, self.planes)
+
+    def check_look(self, look: Look) -> None:
+        """Check that a part of a row is one that the task shows.
+
+        Raises:
+            LeakError: if it is not.
+        """
+        views, planes = set(look.views) - set(self.views), set(look.planes) - set(self.planes)
+        if views or planes:
+            raise LeakError(
+                f"task '{self.name}' does not show {', '.join(sorted(views | planes))}",
+                fix=f"It shows {', '.join((*self.views, *self.planes))}",
+            )
+
+    def picture_columns(
+        self, look: Look | None = None, version: SchemaVersion = SCHEMA_VERSION
+    ) -> tuple[str, ...]:
+        """Columns of a row from which a look is drawn.
+
+        Rows of v1 hold two renders; a task on one segment is shown ``geometry_single`` there,
+        because ``geometry`` shows where A ends and B begins.
+        """
+        shown = look or self.look
+        single = version == "v1" and not self.dual
+        geometry = ("geometry_single" if single else GEOMETRY,) if shown.views else ()
+        return (*geometry, *(em_column(plane, version) for plane in shown.planes))
+
+    def answer_columns(
+        self, look: Look | None = None, version: SchemaVersion = SCHEMA_VERSION
+    ) -> tuple[str, ...]:
+        """Columns of a row from which the target is made; a split mask has one for each view.
+
+        Rows of v1 have no split masks: they follow from masks A and B of the dual render.
+        """
+        if self.target_kind == "binary":
+            return self.label_columns
+        if version == "v1":
+            return (GEOMETRY,)
+        return tuple(split_mask_column(view) for view in (look or self.look).views)
+
+    def inputs(
+        self,
+        row: Mapping[str, Any],
+        look: Look | None = None,
+        version: SchemaVersion = SCHEMA_VERSION,
+    ) -> Inputs:
         """What a model may see of a row.
 
         Args:
-            row: Decoded columns, at least `input_columns` (`segmend.shards.rows.decode_row`).
+            row: Decoded columns, at least `picture_columns`
+                (`segmend.shards.rows.decode_row`).
+            look: Part of the row to show; None for all.
+            version: Schema of the row.
 
         Returns:
             Fresh arrays; nothing in them refers to the row.
 
         Raises:
             NoSamplesError: if a needed image is null.
+            LeakError: if the task does not show what is asked for.
         """
-        for column in self.input_columns:
+        shown = look or self.look
+        self.check_look(shown)
+        columns = self.picture_columns(shown, version)
+        for column in columns:
             if row[column] is None:
                 raise NoSamplesError(f"task '{self.name}' needs '{column}'", found="it is null")
-        views = [VIEWS.index(view) for view in self.views]
-        geometry = row[GEOMETRY][views]  # a copy, because indexed by a list
-        em = np.stack([row[em_column(p)] for p in self.planes]) if self.planes else _no_em(geometry)
+        views = [VIEWS.index(view) for view in shown.views]
+        geometry = row[columns[0]][views] if views else _NO_GEOMETRY.copy()  # a list copies
+        planes = [row[em_column(plane, version)] for plane in shown.planes]
+        em = np.stack(planes) if planes else _NO_EM.copy()
         if not self.dual:
-            _unite(geometry, channel("mask_a"), channel("mask_b"), axis=1)
-            _unite(em, em_channel("mask_a"), em_channel("mask_b"), axis=3)
-        return Inputs(geometry=geometry, em=em, views=self.views, planes=self.planes)
+            unite(geometry, channel("mask_a"), channel("mask_b"), axis=1)
+            unite(em, em_channel("mask_a"), em_channel("mask_b"), axis=3)
+        return Inputs(geometry=geometry, em=em, views=shown.views, planes=shown.planes)
 
-    def target(self, row: Mapping[str, Any]) -> Target:
+    def target(
+        self,
+        row: Mapping[str, Any],
+        look: Look | None = None,
+        version: SchemaVersion = SCHEMA_VERSION,
+    ) -> Target:
         """The target of a row.
 
         Args:
-            row: Decoded columns, at least `label_columns`.
+            row: Decoded columns, at least `answer_columns`.
+            look: Part of the row that is shown; None for all.
+            version: Schema of the row. Labels of v1 are booleans.
 
         Returns:
             Binary tasks: 0.0 or 1.0. Split masks: uint8 (views, rows, columns) with 0 = A,
@@ -146,14 +270,28 @@ class Task:
             NoSamplesError: if the row has no target.
             SchemaError: if a label is neither 0 nor 1.
         """
-        values = [row[column] for column in self.label_columns]
+        values = [row[column] for column in self.answer_columns(look, version)]
         if any(value is None for value in values):
             raise NoSamplesError(f"a row has no target for task '{self.name}'")
         if self.target_kind == "split_mask":
-            return np.stack(values)
+            views = (look or self.look).views
+            return _sides(values[0], views) if version == "v1" else np.stack(values)
         if values[0] not in (0.0, 1.0):
             raise SchemaError(f"{self.label_columns[0]} must be 0 or 1", found=repr(values[0]))
         return float(values[0])
+
+
+def _sides(geometry: NDArray[np.float16], views: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Split masks of a v1 row, as its own training code makes them (reference 1.7).
+
+    Where masks A and B overlap the render does not tell which is nearer: background.
+    """
+    shown = geometry[[VIEWS.index(view) for view in views]]
+    a, b = shown[:, channel("mask_a")] > 0, shown[:, channel("mask_b")] > 0
+    sides = np.full(a.shape, SPLIT_MASK_BACKGROUND, np.uint8)
+    sides[a & ~b] = SPLIT_MASK_A
+    sides[b & ~a] = SPLIT_MASK_B
+    return sides
 
 
 def _check_names(task: Task) -> None:
@@ -176,11 +314,7 @@ def _check_names(task: Task) -> None:
         )
 
 
-def _no_em(geometry: NDArray[np.float16]) -> NDArray[np.uint8]:
-    return np.zeros((0, *geometry.shape[2:], 3), np.uint8)
-
-
-def _unite(images: NDArray[Any], a: int, b: int, *, axis: int) -> None:
+def unite(images: NDArray[Any], a: int, b: int, *, axis: int) -> None:
     """Put the union of masks A and B into A and empty B, in place."""
     view = np.moveaxis(images, axis, 0)
     np.maximum(view[a], view[b], out=view[a])
