@@ -15,6 +15,7 @@ from segmend.tasks.false_merge_identification import FALSE_MERGE_IDENTIFICATION
 from segmend.tasks.false_split_correction import FALSE_SPLIT_CORRECTION
 from segmend.tasks.registry import TASKS
 from segmend.tasks.split_mask_generation import SPLIT_MASK_GENERATION
+from segmend.tasks.task import Look
 from segmend.testing.rows import random_row
 from segmend.testing.tasks import TaskContract, assert_equal_inputs
 
@@ -137,6 +138,7 @@ def test_rows_are_those_routed_to_the_task() -> None:
     sidecar = pa.table(
         {
             "task_routing": [row["task_routing"] for row in rows],
+            "has_em": [row["has_em"] for row in rows],
             "position": pa.array(range(100, 106), pa.int64()),
         }
     )
@@ -168,3 +170,93 @@ def test_a_row_of_another_task_has_no_target(task) -> None:
 def test_other_labels_are_refused(label: float) -> None:
     with pytest.raises(SchemaError, match="must be 0 or 1"):
         FALSE_SPLIT_CORRECTION.target({"false_split_correction_label": label})
+
+
+def sidecar_of(**columns) -> pa.Table:
+    return pa.table({"position": pa.array(range(len(columns["has_em"])), pa.int64()), **columns})
+
+
+def test_rows_that_lack_a_picture_are_left_out_for_a_named_reason() -> None:
+    sidecar = sidecar_of(task_routing=[["false_split_correction"]] * 3, has_em=[True, False, True])
+    assert FALSE_SPLIT_CORRECTION.rows(sidecar).tolist() == [0, 2]
+    assert FALSE_SPLIT_CORRECTION.left_out(sidecar) == {"no EM slices": 1}
+    geometry = replace(FALSE_SPLIT_CORRECTION, input_columns=("geometry",))
+    assert geometry.rows(sidecar).tolist() == [0, 1, 2]
+    assert geometry.left_out(sidecar) == {}
+
+
+def test_a_render_that_a_v1_row_lacks_is_a_named_reason() -> None:
+    routing = ["false_merge_identification", "split_mask_generation", "false_split_correction"]
+    sidecar = sidecar_of(
+        task_routing=[routing] * 4,
+        has_em=[True] * 4,
+        has_single_mask=[True, False, True, False],
+        has_dual_mask=[True, True, False, False],
+    )
+    single, dual = (
+        "no render of the single segment (geometry_single)",
+        "no render of both segments (geometry)",
+    )
+    assert {name: task.rows(sidecar).tolist() for name, task in TASKS.items()} == {
+        "false_split_correction": [0, 1],
+        "false_merge_identification": [0, 2],
+        "split_mask_generation": [0],
+    }
+    assert FALSE_SPLIT_CORRECTION.left_out(sidecar) == {dual: 2}
+    assert FALSE_MERGE_IDENTIFICATION.left_out(sidecar) == {single: 2}
+    assert SPLIT_MASK_GENERATION.left_out(sidecar) == {single: 2, dual: 1}
+
+
+def v1_row() -> dict:
+    rng = np.random.default_rng(0)
+    both = (rng.random((3, 7, 224, 224)) < 0.4).astype(np.float16)
+    return {
+        "geometry": both,
+        "geometry_single": rng.random((3, 7, 224, 224)).astype(np.float16),
+        **{f"em_{p}": rng.integers(0, 255, (224, 224, 3), np.uint8) for p in V1_PLANES},
+        "false_split_correction_label": True,
+        "false_merge_identification_label": False,
+    }
+
+
+V1_PLANES = ("xy", "xz", "yz", "best")
+
+
+def test_v1_shows_the_single_render_to_tasks_on_one_segment() -> None:
+    row = v1_row()
+    for task in SINGLE:
+        assert task.picture_columns(version="v1") == ("geometry_single", "em_xy", "em_xz", "em_yz")
+        shown = task.inputs(row | {"geometry": None, "em_best": None}, version="v1")
+        np.testing.assert_array_equal(shown.geometry[:, :5], row["geometry_single"][:, :5])
+    shown = FALSE_SPLIT_CORRECTION.inputs(row | {"geometry_single": None}, version="v1")
+    np.testing.assert_array_equal(shown.geometry, row["geometry"])
+    with pytest.raises(NoSamplesError, match="needs 'geometry_single'"):
+        FALSE_MERGE_IDENTIFICATION.inputs(row | {"geometry_single": None}, version="v1")
+
+
+def test_v1_labels_are_booleans() -> None:
+    assert FALSE_SPLIT_CORRECTION.target(v1_row(), version="v1") == 1.0
+    assert FALSE_MERGE_IDENTIFICATION.target(v1_row(), version="v1") == 0.0
+
+
+def test_v1_split_masks_are_what_only_a_or_only_b_covers() -> None:
+    row = v1_row()
+    a, b = (row["geometry"][:, channel(name)] > 0 for name in ("mask_a", "mask_b"))
+    target = SPLIT_MASK_GENERATION.target(row, version="v1")
+    assert isinstance(target, np.ndarray)
+    for index in np.ndindex(3, 224, 224):
+        expected = {(True, False): 0, (False, True): 128}.get((a[index], b[index]), 255)
+        assert target[index] == expected
+    with pytest.raises(NoSamplesError, match="no target"):
+        SPLIT_MASK_GENERATION.target(row | {"geometry": None}, version="v1")
+
+
+def test_a_part_of_a_row_is_drawn_from_its_columns_alone() -> None:
+    look = Look(("side",), ("xz",))
+    assert FALSE_SPLIT_CORRECTION.picture_columns(look) == ("geometry", "em_xz_before")
+    assert SPLIT_MASK_GENERATION.answer_columns(look) == ("split_mask_side",)
+    shown = FALSE_SPLIT_CORRECTION.inputs(MERGE_EDIT, look)
+    np.testing.assert_array_equal(shown.geometry, MERGE_EDIT["geometry"][1:2])
+    np.testing.assert_array_equal(shown.em[0], MERGE_EDIT["em_xz_before"])
+    with pytest.raises(LeakError, match="does not show best"):
+        FALSE_MERGE_IDENTIFICATION.inputs(SPLIT_EDIT, Look((), ("best",)))
