@@ -20,21 +20,36 @@ if TYPE_CHECKING:
     from segmend.core.box import VoxelBox as VoxelBox
     from segmend.core.grid import VoxelGrid as VoxelGrid
     from segmend.shards.reader import Benchmark as Benchmark
+    from segmend.shards.reader import benchmark as benchmark
+    from segmend.shards.selection import Selection as Selection
     from segmend.volumes.open import open_volume as open_volume
     from segmend.volumes.volume import Volume as Volume
 
 _PUBLIC = {
     "Benchmark": "segmend.shards.reader",
     "Box": "segmend.core.box",
+    "benchmark": "segmend.shards.reader",
     "Dataset": "segmend.catalog.dataset",
     "Volume": "segmend.volumes.volume",
+    "Selection": "segmend.shards.selection",
     "VoxelBox": "segmend.core.box",
     "VoxelGrid": "segmend.core.grid",
     "open": "segmend.catalog.dataset",
     "open_volume": "segmend.volumes.open",
 }
 
-__all__ = ["Benchmark", "Box", "Dataset", "Volume", "VoxelBox", "VoxelGrid", "open", "open_volume"]
+__all__ = [
+    "Benchmark",
+    "Box",
+    "Dataset",
+    "Selection",
+    "Volume",
+    "VoxelBox",
+    "VoxelGrid",
+    "benchmark",
+    "open",
+    "open_volume",
+]
 
 
 def __getattr__(name: str) -> Any:

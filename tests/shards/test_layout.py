@@ -82,3 +82,10 @@ def test_a_wrong_list_of_shards_is_named(tmp_path: Path, content: str, what: str
     (tmp_path / "shards.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ReadFailedError, match=what):
         read_shards_csv(tmp_path)
+
+
+def test_the_columns_that_a_card_names_are_enough(tmp_path: Path) -> None:
+    # "shards.csv (path, sha256, n_samples, size)" of the published cards.
+    lines = [f"{r.path},{r.sha256},{r.n_samples},{r.size_bytes}" for r in RECORDS]
+    (tmp_path / "shards.csv").write_text("\n".join(["path,sha256,n_samples,size", *lines]))
+    assert read_shards_csv(tmp_path) == RECORDS

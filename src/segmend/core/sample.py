@@ -143,6 +143,14 @@ def sample_type(name: str) -> SampleType:
     return SAMPLE_TYPES[name]
 
 
+def draws_pair(column: str, kind: SampleType, version: SchemaVersion) -> bool:
+    """Whether a geometry column shows two segments (A, B), or one (A, with B empty).
+
+    Rows of v1 have a column for each; the one column of v2 shows what the sample type is about.
+    """
+    return column == "geometry" and (version == "v1" or kind.dual)
+
+
 def source_archive(dataset: str, name: str) -> str:
     """Name of the archive a row belongs to: edits and adjacent controls, or other controls."""
     controls = name in ("junction_control", "synapse_control")

@@ -76,6 +76,24 @@ def schema_version(found: pa.Schema, where: str) -> SchemaVersion:
     )
 
 
+def as_version(table: pa.Table, version: SchemaVersion) -> pa.Table:
+    """A table of some columns of a shard with the very types of the schema.
+
+    Text, lists and bytes come in several forms that mean the same (`schema_version`).
+
+    Raises:
+        SchemaError: if a value does not fit.
+    """
+    wanted = arrow_schema(version)
+    schema = pa.schema([wanted.field(name) for name in table.column_names])
+    if table.schema.equals(schema):
+        return table
+    try:
+        return table.cast(schema)
+    except pa.ArrowException as error:
+        raise SchemaError("a column does not fit the schema", found=str(error)) from error
+
+
 def _differences(found: pa.Schema, version: SchemaVersion) -> list[str]:
     wanted = arrow_schema(version)
     names = set(found.names)

@@ -10,6 +10,7 @@ Names follow the card of ConnectomeBench2 v2.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
@@ -100,45 +101,61 @@ def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
 
 
 def read_shards_csv(folder: Path) -> tuple[ShardRecord, ...]:
-    """Read ``shards.csv``.
+    """Read ``shards.csv`` of a folder.
 
     Raises:
-        ReadFailedError: if it is missing or a line cannot be right, naming the line.
+        ReadFailedError: as `parse_shards_csv`, or if it is missing.
     """
     path = folder / SHARDS_CSV
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
-    if not rows or tuple(rows[0]) != _COLUMNS:
+    return parse_shards_csv(content, str(path))
+
+
+def parse_shards_csv(content: bytes, where: str) -> tuple[ShardRecord, ...]:
+    """The lines of a ``shards.csv``.
+
+    Args:
+        content: The file. Columns are found by name: ``path``, ``n_samples``, ``sha256``, and
+            ``size_bytes`` or, as the cards call it, ``size``; what follows from the path may be
+            left out.
+        where: Its path, for messages.
+
+    Raises:
+        ReadFailedError: if a line cannot be right, naming the line.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ReadFailedError(f"cannot read {where}", found=str(error)) from error
+    names = ["size_bytes" if name == "size" else name for name in rows[0]] if rows else []
+    if set(names) - set(_COLUMNS) or set(_NEEDED) - set(names) or len(set(names)) < len(names):
         raise ReadFailedError(
-            f"{path} has other columns", found=str(rows[:1]), fix=f"Expected {', '.join(_COLUMNS)}"
+            f"{where} has other columns", found=str(rows[:1]), fix=f"Expected {', '.join(_COLUMNS)}"
         )
-    records = tuple(_record(row, f"{path} line {i}") for i, row in enumerate(rows[1:], 2))
+    records = tuple(_record(names, row, f"{where} line {i}") for i, row in enumerate(rows[1:], 2))
     if len({r.path for r in records}) != len(records):
-        raise ReadFailedError(f"{path} lists a shard twice")
+        raise ReadFailedError(f"{where} lists a shard twice")
     return records
 
 
-def _record(row: list[str], where: str) -> ShardRecord:
+_NEEDED = ("path", "n_samples", "size_bytes", "sha256")
+
+
+def _record(names: list[str], row: list[str], where: str) -> ShardRecord:
     try:
-        path, split, shard_id, n_samples, size_bytes, sha256 = row
-        record = ShardRecord(
-            path, _split(split), int(shard_id), int(n_samples), int(size_bytes), sha256
-        )
-        wanted = shard_path(record.split, record.shard_id)
-    except ValueError as error:
+        said = dict(zip(names, row, strict=True))
+        split, shard_id = shard_of(said["path"])
+        numbers = int(said["n_samples"]), int(said["size_bytes"])
+        same_id = int(said.get("shard_id", shard_id)) == shard_id
+    except (ValueError, BadInputError) as error:
         raise ReadFailedError(f"{where} cannot be right", found=str(error)) from error
     # The path is rebuilt rather than trusted: it must not lead out of the folder.
-    if path != wanted or record.n_samples < 1 or not _SHA256.fullmatch(sha256):
+    record = ShardRecord(shard_path(split, shard_id), split, shard_id, *numbers, said["sha256"])
+    same_split = said.get("split", split) in (split, SPLIT_FOLDERS[split])
+    right = record.path == said["path"] and record.n_samples >= 1 and same_id and same_split
+    if not right or not _SHA256.fullmatch(record.sha256):
         raise ReadFailedError(f"{where} cannot be right", found=",".join(row))
     return record
-
-
-def _split(name: str) -> Split:
-    for split in get_args(Split):
-        if name == split:
-            known: Split = split
-            return known
-    raise ValueError(f"there is no split {name!r}")

@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import SchemaError
 from segmend.core.sample import (
-    EM_COLUMNS,
+    PLANES,
+    ROW_SCHEMAS,
     SAMPLE_TYPES,
+    SCHEMA_VERSION,
     SPLIT_MASK_COLUMNS,
     SampleType,
+    SchemaVersion,
     channel,
+    draws_pair,
     em_channel,
+    em_column,
 )
 from segmend.shards.checks import LABEL_COLUMNS, Origin, parsed_metadata, row_origin
 from segmend.shards.rows import Row, decode_row
@@ -27,6 +32,7 @@ from segmend.shards.rows import Row, decode_row
 NEEDED = ("sample_type", "metadata")
 """Columns that `repaired_row` needs beside those it is asked for."""
 
+_SLICES = {em_column(plane, version) for plane in PLANES for version in ROW_SCHEMAS}
 _ONE = np.float16(1).view(np.uint16)
 _SMALLEST_DEPTH = np.float16(2.0**-11).view(np.uint16)  # design, section 3
 _NORMALS = slice(channel("normal_x"), channel("normal_z") + 1)
@@ -54,12 +60,15 @@ class Finding:
     count: int = 0
 
 
-def repaired_row(row: Mapping[str, Any], columns: Iterable[str]) -> tuple[Row, tuple[Finding, ...]]:
+def repaired_row(
+    row: Mapping[str, Any], columns: Iterable[str], version: SchemaVersion = SCHEMA_VERSION
+) -> tuple[Row, tuple[Finding, ...]]:
     """Decode columns of a row and correct what its origin is known to get wrong.
 
     Args:
         row: As stored: those columns and `NEEDED`.
         columns: Columns to decode.
+        version: Version of its schema.
 
     Returns:
         As `repair`, for those columns.
@@ -72,11 +81,16 @@ def repaired_row(row: Mapping[str, Any], columns: Iterable[str]) -> tuple[Row, t
     kind = SAMPLE_TYPES.get(row["sample_type"])
     if kind is None:
         raise SchemaError(f"sample_type is {row['sample_type']!r}")
-    return repair(decode_row(row, columns), row_origin(row["metadata"]), kind=kind)
+    origin = row_origin(row["metadata"])
+    return repair(decode_row(row, columns), origin, kind=kind, version=version)
 
 
 def repair(
-    decoded: Mapping[str, Any], origin: Origin, *, kind: SampleType | None = None
+    decoded: Mapping[str, Any],
+    origin: Origin,
+    *,
+    kind: SampleType | None = None,
+    version: SchemaVersion = SCHEMA_VERSION,
 ) -> tuple[Row, tuple[Finding, ...]]:
     """Correct what rows of an origin are known to get wrong.
 
@@ -85,6 +99,7 @@ def repair(
         origin: What `row_origin` says of it.
         kind: Its sample type. Pictures are repaired alike without it, for it gives answers away;
             defects of pairs are then not named, nor labels freed of those of other tasks.
+        version: Version of its schema: ``geometry`` of v1 always shows two segments.
 
     Returns:
         The same columns, corrected; and every defect met in them, also those that cannot be
@@ -94,20 +109,21 @@ def repair(
     repaired = dict(decoded)
     for column, value in decoded.items():
         if value is not None and origin != "metric":
-            repaired[column], findings = _repaired(column, value, origin, kind)
+            repaired[column], findings = _repaired(column, value, origin, kind, version)
             found += findings
     return repaired, tuple(found)
 
 
 def _repaired(
-    column: str, value: Any, origin: Origin, kind: SampleType | None
+    column: str, value: Any, origin: Origin, kind: SampleType | None, version: SchemaVersion
 ) -> tuple[Any, list[Finding]]:
     dual = kind is not None and kind.dual
-    if column == "geometry":
-        return _repaired_geometry(value, origin, dual=dual)
+    if column in ("geometry", "geometry_single"):
+        pair = kind is not None and draws_pair(column, kind, version)
+        return _repaired_geometry(value, column, origin, dual=pair)
     if origin != "foreign":
         return value, []
-    if column in EM_COLUMNS:
+    if column in _SLICES:
         return _repaired_slice(value, column, dual=dual)
     if column in SPLIT_MASK_COLUMNS:
         return value, [Finding("split_mask_occlusion", column)]
@@ -119,43 +135,46 @@ def _repaired(
 
 
 def _repaired_geometry(
-    geometry: NDArray[np.float16], origin: Origin, *, dual: bool
+    geometry: NDArray[np.float16], column: str, origin: Origin, *, dual: bool
 ) -> tuple[NDArray[np.float16], list[Finding]]:
     bits = geometry.view(np.uint16).copy()
     drawn = bits[:, channel("silhouette")] == _ONE
-    found = [Finding("depth_stretched", "geometry")]
+    found = [Finding("depth_stretched", column)]
     if origin == "foreign":
-        found += _clear_background(bits, drawn) + _unrepairable(bits, dual=dual)
+        found += _clear_background(bits, drawn, column)
+        found += _unrepairable(bits, column, dual=dual)
     depth = bits[:, channel("depth")]
     front = drawn & (depth < _SMALLEST_DEPTH)
     if front.any():
         depth[front] = _SMALLEST_DEPTH
-        found.append(Finding("depth_front_zero", "geometry", int(front.sum())))
-    return bits.view(np.float16), found + _undo_srgb(bits[:, _NORMALS], drawn)
+        found.append(Finding("depth_front_zero", column, int(front.sum())))
+    return bits.view(np.float16), found + _undo_srgb(bits[:, _NORMALS], drawn, column)
 
 
-def _clear_background(bits: NDArray[np.uint16], drawn: NDArray[np.bool_]) -> list[Finding]:
+def _clear_background(
+    bits: NDArray[np.uint16], drawn: NDArray[np.bool_], column: str
+) -> list[Finding]:
     planes = bits[:, channel("depth") : _NORMALS.stop]
     wrong = np.bitwise_or.reduce(planes, axis=1).astype(np.bool_) & ~drawn
     count = int(np.count_nonzero(wrong))
     if not count:
         return []
     planes *= drawn[:, None]
-    return [Finding("background_drawn", "geometry", count)]
+    return [Finding("background_drawn", column, count)]
 
 
-def _unrepairable(bits: NDArray[np.uint16], *, dual: bool) -> list[Finding]:
-    found = [Finding("sampled_off_centre", "geometry")]
+def _unrepairable(bits: NDArray[np.uint16], column: str, *, dual: bool) -> list[Finding]:
+    found = [Finding("sampled_off_centre", column)]
     if not dual:
         return found
-    found.append(Finding("depth_per_segment", "geometry"))
+    found.append(Finding("depth_per_segment", column))
     both = bits[:, channel("mask_a")] & bits[:, channel("mask_b")]
     if both.any():
-        found.append(Finding("occlusion_guessed", "geometry", int(np.count_nonzero(both))))
+        found.append(Finding("occlusion_guessed", column, int(np.count_nonzero(both))))
     return found
 
 
-def _undo_srgb(normals: NDArray[np.uint16], drawn: NDArray[np.bool_]) -> list[Finding]:
+def _undo_srgb(normals: NDArray[np.uint16], drawn: NDArray[np.bool_], column: str) -> list[Finding]:
     """Make the bits of sRGB-coded normals linear, in place, if that is what they are."""
     halves, singles = _linear_of_coded()
     pixels = [np.flatnonzero(seen) for seen in drawn]
@@ -167,10 +186,10 @@ def _undo_srgb(normals: NDArray[np.uint16], drawn: NDArray[np.bool_]) -> list[Fi
     off = sum(_off_length(singles.take(bits)) for bits in coded)
     # A component that is no code is NaN, and so is the sum.
     if not off <= _LENGTH_TOLERANCE * count:
-        return [Finding("normals_unknown", "geometry", count)]
+        return [Finding("normals_unknown", column, count)]
     for plane, at, bits in zip(normals, pixels, coded, strict=True):
         plane.reshape(3, -1)[:, at] = halves.take(bits)
-    return [Finding("normals_srgb", "geometry", count)]
+    return [Finding("normals_srgb", column, count)]
 
 
 def _off_length(vectors: NDArray[np.float32]) -> float:

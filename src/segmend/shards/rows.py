@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError
 from segmend.core.sample import (
     ROW_SCHEMA,
+    ROW_SCHEMAS,
     VIEWS,
     Split,
     combined_hash,
@@ -20,6 +21,7 @@ from segmend.core.sample import (
     sample_type,
     split_mask_column,
 )
+from segmend.core.schema import Field
 from segmend.shards.checks import column_problems, derived_columns, pixel_problems
 from segmend.shards.codecs import decode_geometry, decode_png, encode_geometry, encode_png
 
@@ -157,7 +159,7 @@ def decode_row(row: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]
 
 
 def _decoded(column: str, value: Any) -> Any:
-    field = ROW_SCHEMA[column]
+    field = _field(column)
     if value is None or not field.shape:
         return value
     try:
@@ -167,6 +169,12 @@ def _decoded(column: str, value: Any) -> Any:
     except (ReadFailedError, SchemaError) as error:
         error.asked = f"{column}: {error.asked}"
         raise
+
+
+def _field(column: str) -> Field:
+    """A column of any version; one of both is decoded alike."""
+    known = (schema for schema in ROW_SCHEMAS.values() if column in schema.names)
+    return next(known, ROW_SCHEMA)[column]
 
 
 def _image_bytes(value: Mapping[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segmend.core.settings import settings
@@ -154,11 +154,13 @@ class CachedStore(Store):
         origin: Where objects come from.
         cache: Where they are kept.
         version: Digest of the volume's metadata files, `version_of`.
+        refresh: Whether what is kept is left aside, and replaced by what is read.
     """
 
     origin: Store
     cache: Cache
     version: str
+    refresh: bool = False
 
     @property
     def url(self) -> str:
@@ -170,7 +172,7 @@ class CachedStore(Store):
         names = self._references(requests)
         missing = []
         for position, name in enumerate(names):
-            data = self.cache.find(name)
+            data = None if self.refresh else self.cache.find(name)
             if data is None:
                 missing.append(position)
             else:
@@ -183,6 +185,10 @@ class CachedStore(Store):
             if data is not None:
                 self.cache.keep(names[position], data, describe=describe)
             yield position, data
+
+    def refreshed(self) -> CachedStore:
+        """The same store and cache, for what was kept and turned out to be of no use."""
+        return replace(self, refresh=True)
 
     def _references(self, requests: Sequence[Request]) -> list[str]:
         volume = hashlib.sha256(f"{self.origin.identity}\0{self.version}".encode()).hexdigest()[:20]
