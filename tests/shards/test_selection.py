@@ -155,7 +155,7 @@ def test_other_libraries_take_it(bench: Path) -> None:
     counted = relation.aggregate("sample_type, count(*) AS n", "sample_type").fetchall()
     assert dict(counted) == {key: n for (key,), n in chosen.counts("sample_type").items()}
     with duckdb.connect() as connection:
-        assert chosen.to_duckdb(connection).count("*").fetchone() == (10,)
+        assert chosen.to_duckdb(connection).count("*").fetchall() == [(10,)]
     assert chosen.to_arrow().equals(chosen.table)
 
 
