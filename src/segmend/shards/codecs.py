@@ -19,6 +19,7 @@ from PIL import Image
 from segmend.core.errors import ReadFailedError, SchemaError
 from segmend.core.sample import GEOMETRY_KEY, GEOMETRY_SHAPE
 from segmend.shards import png
+from segmend.shards.compiled import InflateError, inflate
 from segmend.shards.zipped import Member, single_member, zip_of
 
 COMPRESSION_LEVEL = 2
@@ -35,9 +36,6 @@ _MEMBER = f"{GEOMETRY_KEY}.npy"
 _SIZE = int(np.prod(GEOMETRY_SHAPE)) * _DTYPE.itemsize
 # numpy pads the header to a multiple of 64; version 1.0 headers are at most this long.
 _MAX_NPY_HEADER = 4096
-
-# isal's own type stubs declare it an instance.
-_InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 
 # Pillow raises each of these for one kind of damage or another.
 _PNG_ERRORS = (
@@ -106,29 +104,23 @@ def decode_geometry(payload: bytes) -> NDArray[np.float16]:
             "a geometry npz has another size than the schema",
             found=f"{member.size} bytes unpacked, {GEOMETRY_SHAPE} float16 needs {_SIZE} + header",
         )
-    raw = _inflate(member.data, member.size, deflated=member.deflated)
+    raw = _unpacked(member)
     if isal_zlib.crc32(raw) != member.crc32:
         raise ReadFailedError("a geometry npz is damaged", found="its CRC-32 does not match")
-    start = _npy_data_start(raw)
+    start = _npy_data_start(raw[:_MAX_NPY_HEADER].tobytes())
     if len(raw) - start != _SIZE:
         raise ReadFailedError("a geometry npz is damaged", found=f"{len(raw) - start} data bytes")
-    return np.frombuffer(raw, _DTYPE, offset=start).reshape(GEOMETRY_SHAPE)
+    raw.flags.writeable = False
+    return raw[start:].view(_DTYPE).reshape(GEOMETRY_SHAPE)
 
 
-def _inflate(data: memoryview, size: int, *, deflated: bool) -> bytes:
-    if not deflated:
-        return bytes(data)
-    inflater = isal_zlib.decompressobj(wbits=-15)
+def _unpacked(member: Member) -> NDArray[np.uint8]:
+    if not member.deflated:
+        return np.frombuffer(bytes(member.data), np.uint8)
     try:
-        # One byte more than declared: enough to notice a stream that goes on.
-        raw = inflater.decompress(data, size + 1)
-    except _InflateError as error:
+        return inflate(member.data, member.size, raw=True)
+    except InflateError as error:
         raise ReadFailedError("a geometry npz is damaged", found=str(error)) from error
-    if len(raw) != size or not inflater.eof:
-        raise ReadFailedError(
-            "a geometry npz is damaged", found=f"it does not unpack to the declared {size} bytes"
-        )
-    return bytes(raw)
 
 
 def _npy_data_start(raw: bytes) -> int:

@@ -27,6 +27,7 @@ from segmend.core.sample import (
     em_column,
 )
 from segmend.shards.checks import LABEL_COLUMNS, Origin, parsed_metadata, row_origin
+from segmend.shards.compiled import kernels
 from segmend.shards.rows import Row, decode_row
 
 NEEDED = ("sample_type", "metadata")
@@ -138,58 +139,90 @@ def _repaired_geometry(
     geometry: NDArray[np.float16], column: str, origin: Origin, *, dual: bool
 ) -> tuple[NDArray[np.float16], list[Finding]]:
     bits = geometry.view(np.uint16).copy()
-    drawn = bits[:, channel("silhouette")] == _ONE
+    views = bits.reshape(*bits.shape[:2], -1)
+    met = _repair_views(views, foreign=origin == "foreign")
     found = [Finding("depth_stretched", column)]
     if origin == "foreign":
-        found += _clear_background(bits, drawn, column)
-        found += _unrepairable(bits, column, dual=dual)
-    depth = bits[:, channel("depth")]
-    front = drawn & (depth < _SMALLEST_DEPTH)
-    if front.any():
-        depth[front] = _SMALLEST_DEPTH
-        found.append(Finding("depth_front_zero", column, int(front.sum())))
-    return bits.view(np.float16), found + _undo_srgb(bits[:, _NORMALS], drawn, column)
+        found += [Finding("background_drawn", column, met.background)] if met.background else []
+        found.append(Finding("sampled_off_centre", column))
+    if origin == "foreign" and dual:
+        found.append(Finding("depth_per_segment", column))
+        found += [Finding("occlusion_guessed", column, met.both)] if met.both else []
+    if met.raised:
+        found.append(Finding("depth_front_zero", column, met.raised))
+    if met.drawn:
+        name = "normals_srgb" if met.coded else "normals_unknown"
+        found.append(Finding(name, column, met.drawn))
+    return bits.view(np.float16), found
 
 
-def _clear_background(
-    bits: NDArray[np.uint16], drawn: NDArray[np.bool_], column: str
-) -> list[Finding]:
-    planes = bits[:, channel("depth") : _NORMALS.stop]
-    wrong = np.bitwise_or.reduce(planes, axis=1).astype(np.bool_) & ~drawn
-    count = int(np.count_nonzero(wrong))
-    if not count:
-        return []
-    planes *= drawn[:, None]
-    return [Finding("background_drawn", column, count)]
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """What was met in the views of a row.
+
+    Attributes:
+        background: Pixels of the background that were not 0.
+        both: Pixels of both masks.
+        raised: Drawn pixels whose depth was that of the background.
+        drawn: Drawn pixels.
+        coded: Whether the normals were sRGB-coded, and are linear now.
+    """
+
+    background: int
+    both: int
+    raised: int
+    drawn: int
+    coded: bool
 
 
-def _unrepairable(bits: NDArray[np.uint16], column: str, *, dual: bool) -> list[Finding]:
-    found = [Finding("sampled_off_centre", column)]
-    if not dual:
-        return found
-    found.append(Finding("depth_per_segment", column))
-    both = bits[:, channel("mask_a")] & bits[:, channel("mask_b")]
-    if both.any():
-        found.append(Finding("occlusion_guessed", column, int(np.count_nonzero(both))))
-    return found
+def _repair_views(views: NDArray[np.uint16], *, foreign: bool) -> _Views:
+    """Correct the bits of views ``(views, channels, pixels)``, in place."""
+    compiled = kernels()
+    if compiled is None:
+        return _repair_by_numpy(views, foreign=foreign)
+    halves, singles = _linear_of_coded()
+    planes, masks = views[:, : _NORMALS.stop], views[:, channel("mask_a") :]
+    met = compiled.repair_drawn(planes, masks, _SMALLEST_DEPTH, singles, foreign)
+    background, both, raised, drawn, off = met
+    # A component that is no code is NaN, and so is the sum.
+    coded = bool(off <= _LENGTH_TOLERANCE * drawn) and drawn > 0
+    if coded:
+        compiled.straighten(planes, halves)
+    return _Views(background, both, raised, drawn, coded)
 
 
-def _undo_srgb(normals: NDArray[np.uint16], drawn: NDArray[np.bool_], column: str) -> list[Finding]:
+def _repair_by_numpy(views: NDArray[np.uint16], *, foreign: bool) -> _Views:
+    seen = views[:, channel("silhouette")] == _ONE
+    background = _clear_background(views, seen) if foreign else 0
+    both = views[:, channel("mask_a")] & views[:, channel("mask_b")]
+    depth = views[:, channel("depth")]
+    front = seen & (depth < _SMALLEST_DEPTH)
+    depth[front] = _SMALLEST_DEPTH
+    drawn, coded = int(np.count_nonzero(seen)), _undo_srgb(views[:, _NORMALS], seen)
+    return _Views(background, int(np.count_nonzero(both)), int(front.sum()), drawn, coded)
+
+
+def _clear_background(views: NDArray[np.uint16], seen: NDArray[np.bool_]) -> int:
+    planes = views[:, channel("depth") : _NORMALS.stop]
+    wrong = np.bitwise_or.reduce(planes, axis=1).astype(np.bool_) & ~seen
+    planes *= seen[:, None]
+    return int(np.count_nonzero(wrong))
+
+
+def _undo_srgb(normals: NDArray[np.uint16], seen: NDArray[np.bool_]) -> bool:
     """Make the bits of sRGB-coded normals linear, in place, if that is what they are."""
     halves, singles = _linear_of_coded()
-    pixels = [np.flatnonzero(seen) for seen in drawn]
+    pixels = [np.flatnonzero(drawn) for drawn in seen]
     count = sum(map(len, pixels))
-    if not count:
-        return []
     # Pixels first, then the table: most of a view is background.
-    coded = [plane.reshape(3, -1)[:, at] for plane, at in zip(normals, pixels, strict=True)]
+    coded = [plane[:, at] for plane, at in zip(normals, pixels, strict=True)]
     off = sum(_off_length(singles.take(bits)) for bits in coded)
     # A component that is no code is NaN, and so is the sum.
-    if not off <= _LENGTH_TOLERANCE * count:
-        return [Finding("normals_unknown", column, count)]
+    if not count or not off <= _LENGTH_TOLERANCE * count:
+        return False
     for plane, at, bits in zip(normals, pixels, coded, strict=True):
-        plane.reshape(3, -1)[:, at] = halves.take(bits)
-    return [Finding("normals_srgb", column, count)]
+        plane[:, at] = halves.take(bits)
+    return True
 
 
 def _off_length(vectors: NDArray[np.float32]) -> float:
@@ -223,17 +256,28 @@ def _repaired_slice(
     found = [Finding("em_pixel_size_unknown", column)]
     if dual:
         found.append(Finding("em_center_isotropic", column))
-    binary = np.where(image >= 128, np.uint8(255), np.uint8(0))
-    binary[..., _EM] = image[..., _EM]
-    grey = int(np.count_nonzero(binary != image))
+    binary, grey, seen = _cut_masks(image)
     if grey:
         found.append(Finding("em_masks_grey", column, grey))
-    seen = binary.max(axis=0).any(axis=0)[_MASKS]  # by rows first: they are contiguous
     # One segment may lie on one side of its split altogether; two segments must both be seen.
-    empty = int(2 - seen.sum()) if dual else int(not seen.any())
+    empty = 2 - sum(seen) if dual else int(not any(seen))
     if empty:
         found.append(Finding("em_mask_empty", column, empty))
     return binary, found
+
+
+def _cut_masks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, tuple[bool, bool]]:
+    """The slice with its masks cut at half, pixels changed, and whether A and B are seen."""
+    compiled = kernels()
+    if compiled is not None:
+        out = np.empty(image.shape, np.uint8)
+        pixels = np.ascontiguousarray(image).reshape(-1, image.shape[-1])
+        grey, *seen = compiled.cut_masks(pixels, out.reshape(pixels.shape))
+        return out, int(grey), (bool(seen[0]), bool(seen[1]))
+    out = np.where(image >= 128, np.uint8(255), np.uint8(0))
+    out[..., _EM] = image[..., _EM]
+    a, b = out.max(axis=0).any(axis=0)[_MASKS]  # by rows first: they are contiguous
+    return out, int(np.count_nonzero(out != image)), (bool(a), bool(b))
 
 
 def upright(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

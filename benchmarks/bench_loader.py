@@ -1,0 +1,217 @@
+"""Published rows read and decoded, against the ways people read them today.
+
+    python benchmarks/bench_loader.py [--rows 2000] [--data FOLDER] [--json]
+
+The set is in the published layout (npz by `numpy.savez_compressed`, PNG by Pillow, row groups of
+ten), of sites drawn from FIB-25, each of them several times. Jobs take turns on the same row groups
+in one process; times are medians, ms per row; a first round is thrown away. We correct what
+published rows get wrong (`segmend.shards.defects`), the peers hand it on. The *decode limit* is our
+codec alone, with the bytes in memory: no file, no Parquet, no correction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bench_rows import DATA, PUBLISHED_ROWS, READER, fly_rows, peer_read, per_row
+from datasets import load_dataset
+from PIL import Image
+from table import Line, show
+
+import segmend as sg
+from segmend.core.sample import EM_COLUMNS, SPLIT_FOLDERS, SPLIT_MASK_COLUMNS, SPLITS, combined_hash
+from segmend.shards.layout import shard_path, sidecar_path
+from segmend.shards.reader import Benchmark
+from segmend.shards.rows import Row, decode_row
+from segmend.shards.writer import ROW_GROUP
+from segmend.store.atomic import sha256_file
+from segmend.testing.published import as_published, published_benchmark
+
+SITES = 100
+COLUMNS = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
+JOBS = (("all pictures", COLUMNS), ("geometry only", ("geometry",)), ("EM only", EM_COLUMNS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2_000)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of real volumes")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sites = [as_published(row) for row in fly_rows(asked.data, min(asked.rows, SITES))]
+        published_benchmark(folder / "rows", {"train": repeated(sites, asked.rows)}, shard=500)
+        show(measure(folder, asked.rows), as_json=asked.json)
+
+
+def repeated(sites: list[Row], n: int) -> list[Row]:
+    """``n`` rows with keys of their own."""
+    rows = []
+    for i in range(n):
+        key = f"{i:012x}"
+        own = {"source_archive_sample_hash": key, "combined_sample_hash": combined_hash("b", key)}
+        rows.append(sites[i % len(sites)] | own | {"source_archive": "b"})
+    return rows
+
+
+def measure(folder: Path, n: int) -> Iterator[Line]:
+    """All jobs, in turn."""
+    benchmark = sg.benchmark(folder / "rows")
+    yield first_row(folder / "rows")
+    yield from one_thread(benchmark, n)
+    yield from two_threads(benchmark, n)
+    yield from limits(benchmark, n)
+    yield metadata(folder)
+
+
+def first_row(folder: Path) -> Line:
+    """From nothing to the first ten rows, decoded."""
+    start = time.perf_counter()
+    benchmark = sg.benchmark(folder)
+    deque(benchmark.rows(range(ROW_GROUP), COLUMNS), maxlen=0)
+    return Line("open, ten rows (kernels in the cache)", 1000 * (time.perf_counter() - start))
+
+
+def one_thread(benchmark: Benchmark, n: int) -> Iterator[Line]:
+    """Rows in order, against each peer."""
+    files = [pq.ParquetFile(benchmark.folder / shard.path) for shard in benchmark.shards]
+    hub = hub_rows(benchmark)
+
+    def plain(part: slice) -> None:
+        shard, start = divmod(part.start, benchmark.shards[0].n_samples)
+        peer_read(files[shard], slice(start, start + ROW_GROUP), COLUMNS)
+
+    def loop(part: slice) -> None:
+        shard, start = divmod(part.start, benchmark.shards[0].n_samples)
+        published_loop(files[shard], start // ROW_GROUP)
+
+    ours, *peers = per_row(
+        n, lambda part: read(benchmark, part, COLUMNS), plain, loop, lambda _part: next(hub)
+    )
+    names = (READER, "published loop", "HF datasets, streaming")
+    for name, peer in zip(names, peers, strict=True):
+        yield Line("all pictures, 1 thread", ours, name, peer, 2)
+
+
+def read(benchmark: Benchmark, part: slice, columns: tuple[str, ...]) -> None:
+    deque(benchmark.rows(range(part.start, part.stop), columns), maxlen=0)
+
+
+def published_loop(file: pq.ParquetFile, group: int) -> None:
+    """As the published code reads: a whole row group to pandas, then row by row."""
+    frame = file.read_row_group(group).to_pandas()
+    for _, row in frame.iterrows():
+        np.load(io.BytesIO(row["geometry"]))["arr_0"].astype(np.float32)
+        for column in EM_COLUMNS:
+            np.array(Image.open(io.BytesIO(row[column]["bytes"])).convert("RGB"))
+
+
+def hub_rows(benchmark: Benchmark) -> Iterator[None]:
+    """Ten rows at a time through `datasets`, which decodes images, and NumPy for the geometry."""
+    paths = [str(benchmark.folder / shard.path) for shard in benchmark.shards]
+    while True:
+        rows = load_dataset("parquet", data_files=paths, split="train", streaming=True)
+        for i, row in enumerate(rows.select_columns(list(COLUMNS)), 1):
+            np.load(io.BytesIO(row["geometry"]))["arr_0"]
+            for column in EM_COLUMNS:
+                np.asarray(row[column])
+            if i % ROW_GROUP == 0:
+                yield
+
+
+def two_threads(benchmark: Benchmark, n: int) -> Iterator[Line]:
+    """Row groups side by side."""
+    path = benchmark.folder / benchmark.shards[0].path
+
+    def peer(group: int) -> None:
+        with pq.ParquetFile(path) as file:
+            peer_read(file, slice(group * ROW_GROUP, (group + 1) * ROW_GROUP), COLUMNS)
+
+    def ours(group: int) -> None:
+        read(benchmark, slice(group * ROW_GROUP, (group + 1) * ROW_GROUP), COLUMNS)
+
+    groups = range(min(n, benchmark.shards[0].n_samples) // ROW_GROUP)
+    taken: list[list[float]] = [[], []]
+    with ThreadPoolExecutor(2) as pool:
+        for turn in range(3):
+            for job, spent in zip((ours, peer), taken, strict=True):
+                start = time.perf_counter()
+                deque(pool.map(job, groups), maxlen=0)
+                if turn:
+                    spent.append(1000 * (time.perf_counter() - start) / len(groups) / ROW_GROUP)
+    ours_ms, peer_ms = (min(spent) for spent in taken)
+    yield Line("all pictures, 2 threads", ours_ms, READER, peer_ms, 2)
+
+
+def limits(benchmark: Benchmark, n: int) -> Iterator[Line]:
+    """Projections against the codec alone."""
+    for job, columns in JOBS[1:]:
+        held = benchmark.read_rows(range(min(n, 200)), columns).to_pylist()
+
+        def codec(part: slice, held: list[Row] = held, columns: tuple[str, ...] = columns) -> None:
+            for row in held[part]:
+                decode_row(row, columns)
+
+        def stored(part: slice, columns: tuple[str, ...] = columns) -> None:
+            rows = range(part.start, part.stop)
+            deque(benchmark.rows(rows, columns, repair=False), maxlen=0)
+
+        repaired, raw, limit = per_row(
+            len(held), lambda part, c=columns: read(benchmark, part, c), stored, codec
+        )
+        yield Line(f"{job}, as stored", raw, "decode limit", limit, 0.85)
+        yield Line(f"{job}, corrected", repaired, "decode limit", limit)
+
+
+def metadata(folder: Path) -> Line:
+    """The published sidecars of as many rows as v2 has: opened, filtered, sampled."""
+    large = folder / "large"
+    sidecar = pq.read_table(folder / "rows" / sidecar_path("train"))
+    rng = np.random.default_rng(0)
+    lines = ["path,sha256,n_samples,size"]
+    (large / "metadata").mkdir(parents=True)
+    shard = next((folder / "rows").glob("train/*.parquet"))
+    for split in SPLITS:
+        n, path = PUBLISHED_ROWS[split], shard_path(split, 0)
+        table = sidecar.take(rng.integers(0, len(sidecar), n))
+        keys = pa.array([f"{a:016x}{b:016x}" for a, b in rng.integers(2**63, size=(n, 2))])
+        table = table.set_column(0, sidecar.schema.field(0), keys)
+        kinds = ["merge_edit", "split_edit", "adjacent_control", "junction_control"]
+        table = _replaced(table, "sample_type", rng.choice(kinds, n))
+        table = _replaced(table, "species", rng.choice(["fly", "mouse", "human"], n))
+        table = _replaced(table, "shard", np.full(n, path))
+        pq.write_table(_replaced(table, "split", np.full(n, split)), large / sidecar_path(split))
+        (large / SPLIT_FOLDERS[split]).mkdir()
+        (large / path).hardlink_to(shard)
+        lines.append(f"{path},{sha256_file(shard)},{n},{shard.stat().st_size}")
+    (large / "shards.csv").write_text("\n".join(lines))
+    start = time.perf_counter()
+    chosen = sg.benchmark(large).select().where(species=["fly", "mouse"], task=TASK)
+    few = chosen.per_class(1_000, by=("species", "sample_type"))
+    subset = chosen.subset(chosen.n_bytes // 100)
+    spent = 1000 * (time.perf_counter() - start)
+    assert len(few) >= 2_000
+    assert len(subset)
+    return Line("716,485 rows filtered, sampled, 1 % stratified", spent, note="goal 2 s, 1 GiB")
+
+
+TASK = "false_split_correction"
+
+
+def _replaced(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
+
+
+if __name__ == "__main__":
+    main()
