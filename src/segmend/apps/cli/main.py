@@ -19,6 +19,9 @@ VERBS = {
     "predict": "Predict with a trained model on any benchmark.",
     "evaluate": "Score predictions with 95 % intervals beside chance.",
     "leaderboard": "Put results side by side, published figures below.",
+    "train-segmentation": "Train a network to segment a volume.",
+    "predict-segmentation": "Segment a box with a trained network.",
+    "evaluate-segmentation": "Score a segmentation beside others and beside no model at all.",
     "report": "Write a self-contained HTML report of a benchmark.",
     "datasets": "List, show and check the data sets that open by name.",
     "explore": "Write a self-contained HTML page about a box of a data set.",
@@ -27,7 +30,8 @@ VERBS = {
     "cache": "Look at, check and empty what is kept on this machine.",
     "doctor": "Say what is installed, what works, and what is missing.",
 }
-"""Verbs in the order of the help page; each is the function of that name in a file of that name."""
+"""Verbs in the order of the help page; each is the function of that name in a file of that name,
+with an underscore for a hyphen."""
 
 
 class Verbs(click.Group):
@@ -41,7 +45,8 @@ class Verbs(click.Group):
         """The verb of that name."""
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"segmend.apps.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"segmend.apps.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

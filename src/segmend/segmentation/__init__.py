@@ -1,0 +1,1 @@
+"""Segmenting volumes: a small network, predictions tile by tile, decoding to segments, scores."""

@@ -1,0 +1,194 @@
+"""Training: the same from the same seed, exactly resumed; and the folder of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segmend.catalog.labels import IGNORED, LabelSpec
+from segmend.core.box import VoxelBox
+from segmend.core.errors import (
+    BadInputError,
+    GridMismatchError,
+    NoSamplesError,
+    OutputError,
+    ReadFailedError,
+    SegmendError,
+)
+from segmend.segmentation.affinities import NEAREST
+from segmend.segmentation.crops import CropReader, Tissue
+from segmend.segmentation.network import NetworkShape
+from segmend.segmentation.run import RunFolder, as_function, load_network, read_log
+from segmend.segmentation.train import TrainSettings, class_weights_of, learning_rate, train
+from segmend.volumes.drivers.memory import from_array
+
+VOXEL = (10.0, 10.0, 10.0)
+SHAPE = NetworkShape(NEAREST, ("outside", "cell"), ((1, 2, 2),), width=4)
+QUICK = TrainSettings(steps=6, validate_every=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def tissue() -> Tissue:
+    """Bright cells with dark walls: blocks of 12 x 12, no wall in z."""
+    rng = np.random.default_rng(0)
+    ids = np.kron(np.arange(1, 37).reshape(1, 6, 6), np.ones((12, 12, 12), int)).astype(np.uint64)
+    wall = np.zeros(ids.shape, bool)
+    wall[:, ::12] = wall[:, :, ::12] = True
+    image = np.where(wall, 60, 190) + rng.normal(0, 8, ids.shape)
+    layers = (image.astype(np.uint8), ids, np.where(wall, 0, 1).astype(np.uint8))
+    em, neurons, classes = (from_array(layer, VOXEL) for layer in layers)
+    return Tissue(em, neurons, LabelSpec("instance"), classes, ("outside", "cell"))
+
+
+@pytest.fixture(scope="module")
+def readers(tissue: Tissue) -> tuple[CropReader, CropReader]:
+    size = (4, 32, 32)
+    learn = CropReader(tissue, VoxelBox((0, 0, 0), (8, 72, 72)), size, NEAREST)
+    return learn, CropReader(tissue, VoxelBox((8, 0, 0), (12, 72, 72)), size, NEAREST)
+
+
+def run(folder: Path, readers, settings=QUICK, *, resume: bool = False, stop: int | None = None):
+    """Train into a folder; ``stop`` kills it after the checkpoint of that step."""
+    out = RunFolder(folder)
+    state = out.begin(SHAPE, settings, {"dataset": "blocks"}, resume=resume)
+
+    def save(state) -> None:
+        out.save(state)
+        if state.step == stop:
+            raise KeyboardInterrupt
+
+    train(state, *readers, settings, class_weights=[1.0, 1.0], save=save)
+    out.finish(state)
+    return state
+
+
+def losses(log) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in log]
+
+
+@pytest.fixture(scope="module")
+def finished(readers, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    return folder, run(folder, readers)
+
+
+def test_a_crop_depends_on_the_seed_and_its_number_alone(readers) -> None:
+    learn, _ = readers
+    one, again, other = learn.random(1, 7), learn.random(1, 7), learn.random(1, 8)
+    np.testing.assert_array_equal(one.image, again.image)
+    np.testing.assert_array_equal(one.affinities, again.affinities)
+    assert not np.array_equal(one.image, other.image)
+
+
+def test_crops_reach_every_part_of_their_box_and_keep_layers_together(readers) -> None:
+    learn, held_back = readers
+    crops = [learn.random(0, n) for n in range(40)]
+    for crop in crops:
+        # A wall is dark and of class 0: whatever was turned was turned together.
+        dark, bright = crop.image[crop.classes == 0], crop.image[crop.classes == 1]
+        assert np.median(dark) + 60 < np.median(bright)
+        # Every block is a cell: an edge inside a cell joins.
+        assert crop.affinities[crop.valid].mean() > 0.8
+    assert len(held_back.grid()) == 4
+
+
+def test_classes_that_are_rare_count_more(readers) -> None:
+    learn, _ = readers
+    wall, cell = class_weights_of(learn, QUICK)
+    assert wall > 1 > cell
+    counts = np.zeros(2)
+    for n in range(16):
+        counts += np.bincount(learn.random(QUICK.seed, n).classes.ravel(), minlength=2)
+    assert (wall * counts[0] + cell * counts[1]) / counts.sum() == pytest.approx(1)
+    assert wall / cell == pytest.approx(np.sqrt(counts[1] / counts[0]))
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    settings = TrainSettings(steps=100, learning_rate=1.0)
+    rates = [learning_rate(step, settings) for step in range(100)]
+    assert max(rates) == 1 == rates[4]
+    assert rates[0] == 0.2
+    assert rates[-1] < 0.001
+
+
+def test_training_lowers_the_loss(finished) -> None:
+    folder, state = finished
+    log = read_log(folder)
+    assert log == state.log  # exact: floats are written in full
+    assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6]
+    held_back = [row["validation_loss"] for row in log if "validation_loss" in row]
+    assert held_back[-1] < held_back[0]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["seed"] == 5
+    assert config["versions"]["torch"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_too(
+    finished, readers, tmp_path
+) -> None:
+    _, whole = finished
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", readers, stop=4)
+    resumed = run(tmp_path / "run", readers, resume=True)
+    assert losses(resumed.log) == losses(whole.log)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    reloaded = load_network(tmp_path / "run")
+    image = np.random.default_rng(0).integers(0, 255, (4, 16, 16)).astype(np.uint8)
+    np.testing.assert_array_equal(as_function(reloaded)(image), as_function(whole.network)(image))
+
+
+def test_a_run_is_not_overwritten_nor_resumed_as_another(finished, readers, tmp_path) -> None:
+    folder, _ = finished
+    with pytest.raises(OutputError, match="not empty"):
+        run(folder, readers)
+    with pytest.raises(BadInputError, match="a run of something else"):
+        run(folder, readers, TrainSettings(steps=6, validate_every=2, seed=6), resume=True)
+    with pytest.raises(BadInputError, match="is not a run"):
+        run(tmp_path / "none", readers, resume=True)
+
+
+def test_damaged_and_unfinished_runs_are_named(finished, tmp_path) -> None:
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "config.json").write_bytes((folder / "config.json").read_bytes())
+    with pytest.raises(BadInputError, match="not finished"):
+        load_network(copy)
+    (copy / "weights.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ReadFailedError, match="holds no safetensors"):
+        load_network(copy)
+    (copy / "config.json").write_text("[]")
+    with pytest.raises(BadInputError, match="not the configuration of a run"):
+        load_network(copy)
+
+
+def test_a_loss_that_is_not_finite_stops_training(readers, tmp_path) -> None:
+    settings = TrainSettings(steps=4, learning_rate=1e30)
+    with pytest.raises(SegmendError, match="diverged in step"):
+        run(tmp_path / "run", readers, settings)
+
+
+def test_what_cannot_be_learnt_is_refused_before_the_first_step(tissue) -> None:
+    with pytest.raises(NoSamplesError, match="nothing to learn"):
+        Tissue(tissue.image, None, tissue.spec, None)
+    other = from_array(np.zeros((2, 2, 2), np.uint64), VOXEL)
+    with pytest.raises(GridMismatchError, match="must lie on one grid"):
+        Tissue(tissue.image, other, tissue.spec, None)
+    with pytest.raises(BadInputError, match="does not fit"):
+        CropReader(tissue, VoxelBox((0, 0, 0), (4, 4, 4)), (8, 8, 8), NEAREST)
+    with pytest.raises(BadInputError, match="at least one step"):
+        TrainSettings(steps=0)
+
+
+def test_a_crop_without_any_known_voxel_teaches_nothing(tissue) -> None:
+    unknown = from_array(np.full((12, 72, 72), IGNORED, np.uint8), VOXEL)
+    nothing = from_array(np.zeros((12, 72, 72), np.uint64), VOXEL)
+    blind = Tissue(tissue.image, nothing, tissue.spec, unknown, ("outside", "cell"))
+    crop = CropReader(blind, VoxelBox((0, 0, 0), (12, 72, 72)), (4, 16, 16), NEAREST).random(0, 0)
+    assert not crop.valid.any()
+    assert (crop.classes == IGNORED).all()
