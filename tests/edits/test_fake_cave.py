@@ -46,8 +46,8 @@ def test_the_log_turns_the_segments_into_the_neurons(history, tissue):
     for time, layer in ((0, "automatic"), (1e18, "neurons")):
         labels, roots = tissue.segments(layer), roots_of(history, time)
         inside = tissue.segments("automatic") != 0
-        pairs = np.unique(np.stack([labels[inside], roots[inside]]), axis=1)
-        assert len(set(pairs[0])) == pairs.shape[1] == len(set(pairs[1]))
+        pairs = set(zip(labels[inside].tolist(), roots[inside].tolist(), strict=True))
+        assert len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
 
 
 def test_caveclient_finds_the_datastack_and_its_versions(client):

@@ -17,7 +17,8 @@
     ├── RenderError                a site that cannot be drawn; `reason` is its ledger code
     ├── VerificationError          a benchmark that is not what it says
     ├── IncompleteBuildError       rows neither committed nor failed with a named reason
-    └── WorkerLostError            a process that died at its work
+    ├── WorkerLostError            a process that died at its work
+    └── IncompleteHarvestError     edits that a server did not give, each with a named reason
 
 Every message says what was asked, what is true, and what to do next.
 """
@@ -173,6 +174,12 @@ class WorkerLostError(SegmendError):
     """A process that died at its work."""
 
     exit_status = 8
+
+
+class IncompleteHarvestError(SegmendError):
+    """Roots or operations that a server did not give; the ledger names the reason of each."""
+
+    exit_status = 9
 
 
 def require(module: str, *, extra: str) -> None:

@@ -166,11 +166,12 @@ class GraphAnswers:
         self._known(root)
         log = self.history.change_log(root, filtered=query.get("filtered", "True") != "False")
         self._check_speed(root, log)
+        if not log and self.defects.empty_log_times_out:
+            raise Refused(504, "upstream request timeout")
         return log
 
     def _check_speed(self, root: int, log: list[tuple[int, Operation]]) -> None:
-        slow = self.defects.hit("slow_lineage", root) if log else self.defects.empty_log_times_out
-        if slow:
+        if log and self.defects.hit("slow_lineage", root):
             raise Refused(504, "upstream request timeout")
 
     def _tabular_logs(self, query: Query, body: bytes) -> Any:

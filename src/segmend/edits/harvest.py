@@ -1,0 +1,322 @@
+"""Ask a CAVE server for a history: roots, logs, details, evidence, sizes; resumable at any point.
+
+Every root and every operation ends with an outcome in the ledger. A batch that fails is asked for
+again in halves, so that one bad root does not take others with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from segmend.core.errors import BadInputError, ReadFailedError
+from segmend.core.ids import as_id
+from segmend.edits.batches import Failure, attempt, halved, in_flight
+from segmend.edits.cave_record import CaveRecord
+from segmend.edits.cave_server import CaveServer
+from segmend.edits.evidence import Sources, all_sources, look_up, sources_of
+from segmend.edits.join import Evidence, known_after
+from segmend.edits.ledger import INCONSISTENT, NO_DETAILS, NO_EDITS, OK, Ledger, to_json
+
+Report = Callable[[str, int, int], None]
+"""Told the stage, what is done and what there is to do."""
+
+WINDOW = 4
+"""Batches submitted per worker: enough to keep it busy, few enough to keep memory flat."""
+
+
+def quiet(_stage: str, _done: int, _total: int) -> None:
+    """A report that nobody reads."""
+
+
+def harvest(
+    ledger: Ledger,
+    server: CaveServer,
+    record: CaveRecord,
+    *,
+    until: datetime | None = None,
+    workers: int = 8,
+    report: Report = quiet,
+) -> None:
+    """Fill a ledger, from wherever it was left.
+
+    Args:
+        ledger: Where outcomes go.
+        server: Who is asked.
+        record: What is asked for.
+        until: End of the history; by default now, or the ledger's.
+        workers: Requests in flight.
+        report: Told about progress.
+
+    Raises:
+        BadInputError: if the ledger is of another record, server or time.
+        ReadFailedError: if not even the roots can be read.
+    """
+    _begin(ledger, server, record, until)
+    run = _Run(ledger, server, record, ends(ledger), workers, report)
+    run.roots()
+    run.logs()
+    run.details()
+    run.evidence()
+    if record.rules.sized:
+        run.sizes()
+
+
+def ends(ledger: Ledger) -> datetime:
+    """The end of a ledger's history."""
+    return datetime.fromisoformat(str(ledger.fact("until")))
+
+
+def record_of(ledger: Ledger) -> CaveRecord:
+    """The record that a ledger was made with."""
+    return msgspec.json.decode(str(ledger.fact("record")), type=CaveRecord)
+
+
+def _begin(ledger: Ledger, server: CaveServer, record: CaveRecord, until: datetime | None) -> None:
+    facts = {
+        "record": msgspec.json.encode(record).decode(),
+        "table": server.table,
+    }
+    for name, value in facts.items():
+        kept = ledger.fact(name)
+        if kept not in (None, value):
+            raise BadInputError(
+                f"{ledger.folder} is a harvest of another {name}",
+                found=f"it was made with {kept}",
+                fix="Harvest into another folder",
+            )
+        ledger.set_fact(name, value)
+    ledger.set_fact("versions", to_json(server.versions))
+    ledger.set_fact(
+        "grid", to_json([server.grid.voxel_size, server.grid.offset, server.grid.shape])
+    )
+    kept = ledger.fact("until")
+    # Whole seconds: what a harvest asks for can be written down and asked for again.
+    end = (until or datetime.now(UTC)).replace(microsecond=0)
+    if kept is None:
+        ledger.set_fact("until", end.isoformat())
+    elif until is not None and end != datetime.fromisoformat(kept):
+        raise BadInputError(
+            f"{ledger.folder} is a harvest until {kept}", found=f"asked for {end.isoformat()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    ledger: Ledger
+    server: CaveServer
+    record: CaveRecord
+    until: datetime
+    workers: int
+    report: Report
+
+    def roots(self) -> None:
+        """Which roots to ask about."""
+        if self.ledger.fact("roots") == "complete":
+            return
+        asked = self.record.roots
+        if asked.source == "table":
+            roots = self.server.roots_of_table(asked.table, asked.column, self.until)
+        else:
+            since = self.until - timedelta(days=asked.days)
+            roots = self.server.new_roots(since, self.until)
+        if asked.most:
+            roots = sorted(roots, key=lambda r: (_priority(asked.seed, r), r))[: asked.most]
+        self.ledger.add_roots(roots)
+
+    def logs(self) -> None:
+        """The change log of every root."""
+
+        def ask(batch: list[str]) -> dict[str, Any]:
+            return halved(self._logs_of, batch, alone=self._log_alone)
+
+        for found in self._each("roots", "root", ask, size=self.record.batches.logs):
+            with self.ledger.change() as db:
+                for root, log in found.items():
+                    if isinstance(log, Failure):
+                        _fail(db, "roots", "root", root, log)
+                        continue
+                    outcome, rows, detail = log
+                    db.execute(
+                        "UPDATE roots SET outcome=?, detail=?, edits=?, rounds=rounds+1 "
+                        "WHERE root=?",
+                        (outcome, detail, len(rows), root),
+                    )
+                    db.executemany(
+                        "INSERT OR REPLACE INTO log VALUES (?, ?, ?)",
+                        ((int(row["operation_id"]), root, to_json(row)) for row in rows),
+                    )
+                    db.executemany(
+                        "INSERT OR IGNORE INTO operations (operation, outcome) "
+                        "VALUES (?, 'pending')",
+                        ((int(row["operation_id"]),) for row in rows),
+                    )
+
+    def _logs_of(self, batch: list[str]) -> dict[str, Any]:
+        logs = self.server.change_logs([int(root) for root in batch])
+        missing = Failure(INCONSISTENT, "the answer lacks its log")
+        return {root: self._log(logs.get(int(root)), missing) for root in batch}
+
+    @staticmethod
+    def _log(log: list[dict[str, Any]] | None, missing: Failure) -> Any:
+        if log is None:
+            return missing
+        numbers = [row.get("operation_id") for row in log]
+        if not all(isinstance(n, int) and n > 0 for n in numbers):
+            return Failure(INCONSISTENT, f"its log names operations {numbers[:3]}")
+        return (OK if log else NO_EDITS, log, "")
+
+    def details(self) -> None:
+        """The details of every operation that a log names."""
+
+        def ask(batch: list[int]) -> dict[int, Any]:
+            return halved(self._details_of, batch)
+
+        size = self.record.batches.details
+        for found in self._each("operations", "operation", ask, size=size):
+            with self.ledger.change() as db:
+                for number, details in found.items():
+                    if isinstance(details, Failure):
+                        _fail(db, "operations", "operation", number, details)
+                        continue
+                    db.execute(
+                        "UPDATE operations SET outcome='ok', detail='', details=?, rounds=rounds+1 "
+                        "WHERE operation=?",
+                        (to_json(details), number),
+                    )
+
+    def _details_of(self, batch: list[int]) -> dict[int, Any]:
+        found = self.server.details(batch)
+        missing = Failure(NO_DETAILS, "the server's answer lacks it")
+        return {number: found.get(number, missing) for number in batch}
+
+    def evidence(self) -> None:
+        """Roots of clicked supervoxels around every operation, and what log and details lack."""
+        with self.ledger.change() as db:
+            # What has no details has nothing to look up; it fails by its own outcome.
+            db.execute(
+                "UPDATE operations SET checked='ok' WHERE outcome!='ok' AND checked='pending'"
+            )
+            db.execute(
+                "UPDATE operations SET checked='pending' WHERE outcome='ok' AND evidence IS NULL "
+                "AND checked='ok'"
+            )
+
+        def ask(batch: list[Sources]) -> dict[int, Any]:
+            return {one.operation: attempt(self._look_up, one) for one in batch}
+
+        load = partial(sources_of, self.ledger)
+        for found in self._each("operations", "operation", ask, outcome="checked", load=load):
+            with self.ledger.change() as db:
+                db.executemany(
+                    "UPDATE operations SET checked=?, detail=?, evidence=?, "
+                    "check_rounds=check_rounds+1 WHERE operation=?",
+                    [
+                        (one.outcome, one.detail, None, number)
+                        if isinstance(one, Failure)
+                        else (OK, "", msgspec.json.encode(one).decode(), number)
+                        for number, one in found.items()
+                    ],
+                )
+
+    def _look_up(self, one: Sources) -> Evidence:
+        return look_up(one, self.server, rules=self.record.rules, until=self.until)
+
+    def sizes(self) -> None:
+        """The sizes of roots: of those asked about, and of the sides of every operation."""
+        self._queue_sizes()
+
+        def ask(batch: list[str]) -> dict[str, Any]:
+            return halved(self._sizes_of, batch)
+
+        for found in self._each("sizes", "root", ask, size=self.record.batches.leaves):
+            with self.ledger.change() as db:
+                for root, size in found.items():
+                    if isinstance(size, Failure):
+                        _fail(db, "sizes", "root", root, size)
+                        continue
+                    db.execute(
+                        "UPDATE sizes SET outcome='ok', detail='', size=?, rounds=rounds+1 "
+                        "WHERE root=?",
+                        (size, root),
+                    )
+                    db.execute("UPDATE roots SET size=? WHERE root=?", (size, root))
+
+    def _queue_sizes(self) -> None:
+        add = "INSERT OR IGNORE INTO sizes (root, outcome) VALUES (?, 'pending')"
+        with self.ledger.change() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO sizes (root, outcome) SELECT root, 'pending' FROM roots"
+            )
+            for one in all_sources(self.ledger):
+                db.executemany(add, ((str(root),) for root in _sides(one)))
+
+    def _sizes_of(self, batch: list[str]) -> dict[str, Any]:
+        found = self.server.sizes([int(root) for root in batch])
+        missing = Failure(INCONSISTENT, "the answer lacks it")
+        return {root: found.get(int(root), missing) for root in batch}
+
+    def _log_alone(self, root: str, failure: Failure) -> Any:
+        """A log that times out may be that of a root without edits (#397): its lineage tells."""
+        if failure.outcome != "timeout":
+            return failure
+        try:
+            graph = self.server.lineage(int(root), self.until)
+        except ReadFailedError:
+            return failure
+        return (
+            failure if graph["links"] else (NO_EDITS, [], "its log timed out, its lineage is empty")
+        )
+
+    def _each(
+        self,
+        table: str,
+        key: str,
+        ask: Callable[[list[Any]], dict[Any, Any]],
+        *,
+        size: int = 1,
+        outcome: str = "outcome",
+        load: Callable[[list[Any]], list[Any]] = list,
+    ) -> Iterator[dict[Any, Any]]:
+        """Ask for everything that waits in a table; yields what came, as it comes."""
+        total = self.ledger.count(table, outcome)["pending"]
+        done, window = 0, size * self.workers * WINDOW
+        self.report(table, done, total)
+        with ThreadPoolExecutor(self.workers, "harvest") as pool:
+            while items := self.ledger.waiting(table, key, outcome=outcome, most=window):
+                loaded = load(items)
+                batches = [loaded[i : i + size] for i in range(0, len(loaded), size)]
+                for found in in_flight(pool, ask, batches):
+                    yield found
+                    done += len(found)
+                    self.report(table, done, total)
+
+
+def _fail(db: sqlite3.Connection, table: str, key: str, subject: Any, failure: Failure) -> None:
+    db.execute(
+        f"UPDATE {table} SET outcome=?, detail=?, rounds=rounds+1 WHERE {key}=?",  # noqa: S608
+        (failure.outcome, failure.detail, subject),
+    )
+
+
+def _sides(one: Sources) -> set[int]:
+    """The two sides of an operation: the roots that a merge joins, or that a split leaves."""
+    try:
+        if one.rows[0]["is_merge"]:
+            return {as_id(root) for root in one.rows[0]["before_root_ids"]}
+        known = known_after(one.rows, one.details)
+    except (BadInputError, LookupError, TypeError):
+        return set()  # joining will say what is unreadable
+    return known | set(one.evidence.after) | set(one.evidence.lineage)
+
+
+def _priority(seed: int, root: int) -> str:
+    return hashlib.md5(f"{seed}:{root}".encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,304 @@
+"""A harvest as edits: every operation known is kept, dropped by a named rule, or failed.
+
+The account closes: known = kept + dropped + failed. One operation is in memory at a time; what the
+rule of undone edits needs of all of them takes about 100 bytes each.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+
+from segmend.core.errors import BadInputError
+from segmend.core.grid import VoxelGrid
+from segmend.core.ids import id_strings
+from segmend.edits.cave_record import CaveRecord, Rules
+from segmend.edits.cave_server import click_nm
+from segmend.edits.chains import Chains
+from segmend.edits.evidence import Sources, all_sources
+from segmend.edits.frozen import BATCH, ROOT_SCHEMA, FrozenEdits, Outcome, freeze
+from segmend.edits.harvest import ends, record_of
+from segmend.edits.join import Joined, Joiner
+from segmend.edits.ledger import OK, Ledger
+from segmend.edits.operation import EditOp
+
+SOURCE = "CAVE"
+
+WITHIN_ONE_ROOT = "within one root"
+MORE_SIDES = "more than two sides"
+OUTSIDE = "outside the volume"
+UNDONE = "undone"
+DUST = "side too small"
+TOO_LARGE = "side too large"
+ROOT_SHORT = "root too short"
+ROOT_RARELY_EDITED = "root rarely edited"
+RULES = (
+    WITHIN_ONE_ROOT,
+    MORE_SIDES,
+    OUTSIDE,
+    UNDONE,
+    DUST,
+    TOO_LARGE,
+    ROOT_SHORT,
+    ROOT_RARELY_EDITED,
+)
+"""Names of the rules that drop an operation, in the order in which they are asked."""
+
+
+@dataclass(slots=True)
+class Normaliser:
+    """Turns a ledger into outcomes.
+
+    Attributes:
+        ledger: The harvest.
+        record: What it was made with.
+        applied: How often each rule filled or converted something, after `outcomes`.
+    """
+
+    ledger: Ledger
+    record: CaveRecord
+    applied: Counter[str] = field(default_factory=Counter)
+    _grid: VoxelGrid = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._grid = grid_of(self.ledger)
+
+    def outcomes(self) -> Iterator[EditOp | Outcome]:
+        """What became of every operation known, in order of its number.
+
+        Raises:
+            BadInputError: if operations are still waiting to be asked about.
+        """
+        self._check_nothing_waits()
+        with tempfile.TemporaryFile(dir=self.ledger.folder) as spool:
+            undone = self._join_all(spool)
+            spool.seek(0)
+            nth = 0
+            decode = msgspec.json.Decoder(Joined | _Spooled).decode
+            for line in spool:
+                one = decode(line)
+                if isinstance(one, _Spooled):
+                    yield Outcome(one.operation, "failed", one.reason, one.detail)
+                    continue
+                yield self._judged(one, undone=bool(undone[nth]))
+                nth += 1
+
+    def _check_nothing_waits(self) -> None:
+        ledger = self.ledger
+        waiting = {
+            "roots": ledger.count("roots")["pending"],
+            "operations": ledger.count("operations", "checked")["pending"],
+            "sizes": ledger.count("sizes")["pending"],
+        }
+        left = {name: n for name, n in waiting.items() if n}
+        if left or ledger.fact("roots") != "complete":
+            raise BadInputError(
+                f"the harvest {ledger.folder} is not finished",
+                found=", ".join(f"{n} {name} wait" for name, n in left.items()) or "no roots yet",
+                fix="Run the same segmend edits harvest again: it goes on where it was",
+            )
+
+    def _join_all(self, spool: BinaryIO) -> Any:
+        joiner = Joiner(
+            partial(click_nm, self._grid),
+            ends(self.ledger).timestamp() * 1000,
+            self.record.rules.check,
+        )
+        chains, encode = Chains(), msgspec.json.encode
+        for one in all_sources(self.ledger):
+            joined = _joined(one, joiner)
+            if isinstance(joined, Outcome):
+                spool.write(encode(_Spooled(joined.operation_id, joined.reason, joined.detail)))
+            else:
+                self.applied.update(set(joined.applied))
+                chains.add(
+                    merge=joined.kind == "merge",
+                    point_nm=joined.point,
+                    before=joined.before,
+                    after=joined.after,
+                )
+                spool.write(encode(joined))
+            spool.write(b"\n")
+        rules = self.record.rules
+        return chains.undone(hops=rules.chain_hops, within_nm=rules.chain_nm)
+
+    def _judged(self, one: Joined, *, undone: bool) -> EditOp | Outcome:
+        number = str(one.operation)
+        found = self._plain_fault(one, undone=undone)
+        if found is not None:
+            return Outcome(number, "dropped", *found)
+        sizes: dict[int, int] = {}
+        if self.record.rules.sized:
+            for root in one.before if one.kind == "merge" else one.after:
+                size, outcome, detail = self._size(root)
+                if size is None:
+                    return Outcome(number, "failed", f"size: {outcome}", detail)
+                sizes[root] = size
+            found = self._size_fault(sizes) or self._root_fault(one)
+            if found is not None:
+                return Outcome(number, "dropped", *found)
+        return _edit(one, self.record, str(self.ledger.fact("table")), sizes)
+
+    def _plain_fault(self, one: Joined, *, undone: bool) -> tuple[str, str] | None:
+        if len(one.before) == 1 and one.kind == "merge":
+            return WITHIN_ONE_ROOT, f"both sides are {one.before[0]}"
+        if len(one.before) > 2:
+            return MORE_SIDES, f"{len(one.before)} roots"
+        clicks = (*one.sources, *one.sinks)
+        strange = [point for point in clicks if not self._grid.box.contains_point(point)]
+        if strange:
+            return OUTSIDE, f"a click at {strange[0]} nm (z, y, x)"
+        return (UNDONE, "") if undone else None
+
+    def _size(self, root: int) -> tuple[int | None, str, str]:
+        rows = self.ledger.rows(
+            "SELECT size, outcome, detail FROM sizes WHERE root = ?", (str(root),)
+        )
+        return next(rows, (None, "not asked", ""))
+
+    def _size_fault(self, sizes: dict[int, int]) -> tuple[str, str] | None:
+        rules = self.record.rules
+        larger, smaller = sorted(sizes.values(), reverse=True)[:2]
+        if smaller < rules.min_smaller_chunks or larger < rules.min_larger_chunks:
+            return DUST, f"{smaller} and {larger} L2 chunks"
+        if larger > rules.max_root_chunks:
+            return TOO_LARGE, f"{larger} L2 chunks"
+        return None
+
+    def _root_fault(self, one: Joined) -> tuple[str, str] | None:
+        """Kept if at least one root that lists the operation is worth asking about."""
+        rules = self.record.rules
+        if not (rules.min_edits_per_mm or rules.min_path_um):
+            return None
+        fault = None
+        for root in one.listed_by:
+            row = next(
+                self.ledger.rows("SELECT edits, size FROM roots WHERE root = ?", (str(root),))
+            )
+            fault = root_fault(rules, *row)
+            if fault is None:
+                return None
+        return fault
+
+
+class _Spooled(msgspec.Struct, frozen=True, tag=True):
+    """A failed operation on its way from one pass to the next."""
+
+    operation: str
+    reason: str
+    detail: str
+
+
+def root_fault(rules: Rules, edits: int | None, size: int | None) -> tuple[str, str] | None:
+    """Why a root's operations are left out, or None."""
+    if edits is None or size is None:
+        return ROOT_SHORT, "its size is unknown"
+    path_um = size * rules.um_per_chunk
+    if path_um < rules.min_path_um:
+        return ROOT_SHORT, f"{path_um:.0f} um"
+    if edits < rules.min_edits_per_mm * path_um / 1000:
+        return ROOT_RARELY_EDITED, f"{edits} edits on {path_um:.0f} um"
+    return None
+
+
+def _joined(one: Sources, joiner: Joiner) -> Joined | Outcome:
+    for stage, outcome in (("details", one.outcome), ("check", one.checked)):
+        if outcome != OK:
+            name = outcome if outcome.startswith("no ") else f"{stage}: {outcome}"
+            return Outcome(str(one.operation), "failed", name, one.detail)
+    return joiner.join(one.operation, one.log, one.details, one.evidence)
+
+
+def _edit(one: Joined, record: CaveRecord, table: str, sizes: dict[int, int]) -> EditOp:
+    facts: dict[str, Any] = {
+        "provenance": one.provenance,
+        "supervoxels": [id_strings(edge) for edge in one.edges],
+        "user": one.user,
+    }
+    if sizes:
+        facts["l2_chunks"] = {str(root): size for root, size in sorted(sizes.items())}
+    return EditOp(
+        operation_id=str(one.operation),
+        kind=one.kind,
+        before_ids=one.before,
+        after_ids=one.after,
+        point_nm=one.point,
+        cluster_id=one.cluster,
+        dataset=record.name,
+        version=table,
+        volume="",
+        source=SOURCE,
+        timestamp=one.time_ms // 1000,
+        facts=facts,
+        sides_in="after",
+        source_points_nm=one.sources,
+        sink_points_nm=one.sinks,
+    )
+
+
+def grid_of(ledger: Ledger) -> VoxelGrid:
+    """The grid that a harvest's clicks count."""
+    size, offset, shape = msgspec.json.decode(str(ledger.fact("grid")))
+    return VoxelGrid(size, offset, shape)
+
+
+def root_tables(ledger: Ledger) -> Iterator[pa.Table]:
+    """The roots that were asked about, as `ROOT_SCHEMA`, a batch in memory at a time."""
+    cursor = ledger.rows(
+        "SELECT root, outcome, edits, size, detail FROM roots ORDER BY length(root), root"
+    )
+    batch: list[tuple[Any, ...]] = []
+    for row in cursor:
+        batch.append((int(row[0]), *row[1:]))
+        if len(batch) == BATCH:
+            yield _root_table(batch)
+            batch.clear()
+    yield _root_table(batch)
+
+
+def _root_table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(ROOT_SCHEMA)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, ROOT_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=ROOT_SCHEMA)
+
+
+def freeze_harvest(ledger: Ledger, folder: str | Path) -> FrozenEdits:
+    """Freeze a finished harvest; see `segmend.edits.frozen`.
+
+    Raises:
+        BadInputError: if it is not finished.
+        OutputError: if the folder exists or cannot be written.
+    """
+    record = record_of(ledger)
+    normaliser = Normaliser(ledger, record)
+    grid = grid_of(ledger)
+    facts: dict[str, Any] = {
+        "source": {
+            "kind": SOURCE,
+            "record": msgspec.to_builtins(record),
+            "table": ledger.fact("table"),
+            "until": ledger.fact("until"),
+            "versions": msgspec.json.decode(str(ledger.fact("versions"))),
+            "grid": {
+                "voxel_size_nm": grid.voxel_size,
+                "offset_nm": grid.offset,
+                "shape": grid.shape,
+            },
+        },
+        "dataset": record.name,
+        "species": record.species,
+        "licence": record.licence,
+        "citation": record.citation,
+        "rules": list(RULES),
+        "applied": normaliser.applied,
+        "root_outcomes": dict(sorted(ledger.count("roots").items())),
+    }
+    return freeze(folder, normaliser.outcomes(), facts=facts, roots=root_tables(ledger))
