@@ -129,7 +129,7 @@ class Benchmark:
             raise BadInputError(
                 f"{self.source.url} is not a folder",
                 found="this needs one",
-                fix=f"Fetch it: segmend fetch {self.source.url} --to FOLDER",
+                fix=f"Fetch it: segmend fetch {self.source.url} --benchmark --to FOLDER",
             )
         return self.source.folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segmend.core.errors import BadInputError, ReadFailedError, VerificationError
@@ -34,6 +34,7 @@ class Source:
         revision: Commit of the hub; elsewhere ``sha256:`` and the digest of ``shards.csv``.
         listing: Content of ``shards.csv``.
         licence: What the card declares; empty if it declares none.
+        options: How it is read.
     """
 
     store: Store
@@ -41,6 +42,7 @@ class Source:
     revision: str
     listing: bytes
     licence: str
+    options: StoreOptions = field(default_factory=StoreOptions)
 
     @property
     def sha256(self) -> str:
@@ -106,7 +108,8 @@ def open_source(
     told = commit or _told_revision(store) or f"sha256:{hashlib.sha256(listing).hexdigest()}"
     if revision is not None and not commit:
         _check_revision(url, revision, told, hashlib.sha256(listing).hexdigest())
-    return Source(cached(store, listing), url, told, listing, _licence(store))
+    licence = _licence(store)
+    return Source(cached(store, listing), url, told, listing, licence, options or StoreOptions())
 
 
 def _told_revision(store: Store) -> str:

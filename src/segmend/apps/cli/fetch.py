@@ -61,6 +61,10 @@ from segmend.volumes.export.plan import Kind
 @click.option("--absent", type=int, help="Write certified absent voxels as this value.")
 @click.option("--key", help="Array to take from a file or folder that holds several.")
 @click.option("--channel", type=click.IntRange(0), help="Channel to take, where there are several.")
+@click.option("--benchmark", "of_rows", is_flag=True, help="SOURCE is a benchmark: its shards.")
+@click.option("--revision", help="Of a benchmark: branch, tag or commit of the hub.")
+@click.option("--split", "splits", multiple=True, help="Of a benchmark; may be repeated.")
+@click.option("--bytes", "n_bytes", type=click.IntRange(1), help="Of a benchmark: at most so many.")
 @click.option("--sha256", help="Of a plain file: 64 hex digits that it must have.")
 @as_json
 def fetch(source: str, to: Path | None, as_json: bool, **asked: Any) -> None:
@@ -77,8 +81,16 @@ def fetch(source: str, to: Path | None, as_json: bool, **asked: Any) -> None:
     then it grows in a hidden folder beside, and the same command goes on where a broken one
     stopped. Where it comes from, and its checksum, are written into it.
 
-    Without them, a path or URL is a plain file, and is downloaded as it is.
+    Without them, a path or URL is a plain file, and is downloaded as it is; --benchmark, or a
+    SOURCE that begins with hf://, fetches a benchmark's shards into the folder --to, all or part of
+    them, each checked against its sha256. The same command goes on where a broken one stopped, and
+    mends shards that were damaged since.
     """
+    if asked["of_rows"] or source.startswith("hf://"):
+        _fetch_benchmark(source, to, asked, as_json=as_json)
+        return
+    _refuse(asked, ("revision", "splits", "n_bytes"), "is for benchmarks: add --benchmark")
+    asked = {name: value for name, value in asked.items() if name not in _OF_BENCHMARKS}
     boxes = [n for n in ("box", "voxels", "size", "region") if asked[n] not in (None, ())]
     if len(boxes) > 1:
         raise BadInputError(f"--{boxes[0]} and --{boxes[1]} cannot both be given")
@@ -94,6 +106,7 @@ def fetch(source: str, to: Path | None, as_json: bool, **asked: Any) -> None:
         _export(source, to, asked, as_json=as_json)
 
 
+_OF_BENCHMARKS = ("of_rows", "revision", "splits", "n_bytes")
 _OF_DATASETS = ("size", "region", "link", "version", "volume", "layers")
 _OF_PLACES = ("kind", "key", "channel", "sha256")
 
@@ -110,8 +123,39 @@ def _is_dataset(source: str) -> bool:
 def _refuse(asked: dict[str, Any], names: Sequence[str], why: str) -> None:
     for name in names:
         if asked[name] not in (None, ()):
-            option = {"kind": "as", "layers": "layer"}.get(name, name)
+            words = {"kind": "as", "layers": "layer", "splits": "split", "n_bytes": "bytes"}
+            option = words.get(name, name)
             raise BadInputError(f"--{option} {why}")
+
+
+def _fetch_benchmark(source: str, to: Path | None, asked: dict[str, Any], *, as_json: bool) -> None:
+    from segmend.shards.download import choose_shards, fetch_benchmark
+    from segmend.shards.reader import Benchmark
+
+    others = [name for name in asked if name not in _OF_BENCHMARKS]
+    _refuse(asked, others, f"is not for benchmarks, and {source} is read as one")
+    if to is None:
+        raise BadInputError(f"where is {source} to be written?", fix="Say it: --to FOLDER")
+    opened = Benchmark.open(source, revision=asked["revision"])
+    shards = choose_shards(opened, splits=asked["splits"], n_bytes=asked["n_bytes"])
+    with Progress(quiet=as_json) as progress:
+        progress.say(repr(opened))
+        made = fetch_benchmark(
+            opened,
+            to,
+            shards=shards,
+            report=lambda done, total: progress.report("downloading", done, total),
+        )
+    if as_json:
+        said = {"path": str(made.folder), "shards": made.n_shards, "bytes": made.n_bytes}
+        told = {"kept": made.kept, "mended": made.mended, "revision": opened.revision}
+        click.echo(json.dumps(said | told | {"licence": opened.licence}))
+        return
+    of = f"{made.n_shards} of {len(opened.shards)} shards"
+    click.echo(f"{made.folder}: {of}, {made.n_bytes} bytes")
+    for path, groups in made.mended.items():
+        click.echo(f"{path}: was damaged; {groups} row groups were fetched again")
+    click.echo(f"revision {opened.revision}; licence: {opened.licence or 'the card names none'}")
 
 
 def _fetch_dataset(name: str, to: Path | None, asked: dict[str, Any], *, as_json: bool) -> None:
