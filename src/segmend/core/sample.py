@@ -33,6 +33,9 @@ CHANNELS = (
 """Geometry channels, in the order of axis 1 of the geometry array."""
 
 GEOMETRY_SHAPE = (len(VIEWS), len(CHANNELS), IMAGE_SIZE, IMAGE_SIZE)
+VIEW_CUBE = 1.2
+"""Half-width of the rendered cube in units of the view half-extent (reference 1.5)."""
+
 GEOMETRY_KEY = "arr_0"
 """Name of the array inside the geometry npz."""
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segmend.core.sample import IMAGE_SIZE, VIEWS
-from segmend.samples.candidate import VIEW_CUBE
+from segmend.core.sample import IMAGE_SIZE, VIEW_CUBE, VIEWS
 
 
 @dataclass(frozen=True, slots=True)

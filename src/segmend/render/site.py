@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from segmend.core.box import Box, Point, VoxelBox
 from segmend.core.errors import BadInputError, GridMismatchError, RenderError
 from segmend.core.grid import VoxelGrid
-from segmend.core.sample import VIEWS
+from segmend.core.sample import VIEW_CUBE, VIEWS
 from segmend.edits.operation import SideLayer, check_cut
 from segmend.render.camera import pixel_size
 from segmend.render.contact import CENTRAL, contact_point, inner_point
 from segmend.render.frame import Encoding, Frame, draw, encode_geometry, split_masks
 from segmend.render.labels import SIDE_A, SIDE_B, SideBlock, read_pair, read_sides
 from segmend.render.slices import EmSite, EmViews, em_slices, window_voxels, window_width
-from segmend.samples.candidate import VIEW_CUBE, Candidate
+from segmend.samples.candidate import Candidate
 from segmend.segments.mesh import Mesh, mesh_from_codes
 from segmend.segments.surface_nets import REACH
 from segmend.volumes.volume import Volume

@@ -11,11 +11,14 @@ from typing import Any
 from segmend.core.box import Box, Point
 from segmend.core.errors import BadInputError
 from segmend.core.ids import as_id, id_strings
-from segmend.core.sample import SampleType, combined_hash, sample_type, source_archive
+from segmend.core.sample import (
+    VIEW_CUBE,
+    SampleType,
+    combined_hash,
+    sample_type,
+    source_archive,
+)
 from segmend.edits.operation import SideIds, SideLayer
-
-VIEW_CUBE = 1.2
-"""Half-width of the rendered cube in units of the view half-extent (reference 1.5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segmend.core.errors import ReadFailedError
 from segmend.core.sample import (
     CHANNELS,
     EM_CHANNELS,
@@ -97,6 +99,7 @@ def card_text(facts: CardFacts, counts: Counts) -> str:
         f"# {facts.pretty_name}\n\n{facts.summary}",
         _counts_section(counts),
         _provenance_section(facts),
+        audit_section(_NOT_AUDITED),
         _LOADING,
         _columns_section(),
         _sources_section(facts.sources),
@@ -153,6 +156,36 @@ def _provenance_section(facts: CardFacts) -> str:
         rows = [[reason, f"{n:,}"] for reason, n in sorted(facts.left_out.items())]
         text += "\n\nCandidates that are not rows, by reason:\n\n" + _table(["reason", "n"], rows)
     return text
+
+
+_AUDIT = re.compile(r"<!-- audit -->.*?<!-- /audit -->", re.DOTALL)
+_NOT_AUDITED = "Not audited since it was built: run `segmend audit`."
+
+
+def audit_section(text: str) -> str:
+    """The section of the card that says what the leak audit found."""
+    return f"<!-- audit -->\n## Leak audit\n\n{text}\n<!-- /audit -->"
+
+
+def write_audit_section(folder: Path, text: str) -> bool:
+    """Replace the section on the leak audit in a card.
+
+    Returns:
+        Whether the card has such a section; cards of others have none and stay as they are.
+
+    Raises:
+        ReadFailedError: if the card cannot be read.
+    """
+    path = folder / CARD
+    try:
+        card = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
+    new, found = _AUDIT.subn(lambda _: audit_section(text), card, count=1)
+    if found:
+        with atomic_file(path) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return bool(found)
 
 
 _NO_LEAKS = "- No leak between splits was accepted."

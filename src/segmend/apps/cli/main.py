@@ -14,6 +14,7 @@ VERBS = {
     "demo": "Tissue -> benchmark -> baseline -> report, offline, in minutes.",
     "build": "Build a proofreading benchmark from a plan.",
     "verify": "Check every byte, row and rule of a benchmark.",
+    "audit": "Look for leaks between splits and for answers given away.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",
     "train": "Train a model for a task on a benchmark.",
     "predict": "Predict with a trained model on any benchmark.",
