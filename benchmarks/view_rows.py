@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 
 from segmend.build.units import ShardUnit, make_shard
+from segmend.core.sample import VIEW_CUBE
 from segmend.render import site
 from segmend.render.site import Layers, ViewStyle, render_candidate
-from segmend.core.sample import VIEW_CUBE
 from segmend.samples.candidate import Candidate
 from segmend.shards.codecs import encode_geometry, encode_png
 from segmend.volumes.drivers.hdf5 import open_hdf5
