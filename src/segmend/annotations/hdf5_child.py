@@ -22,6 +22,9 @@ MAX_MEMBERS = 50_000_000
 MAX_ATTRIBUTES = 256
 """Categories of a categorical: their codes are uint8."""
 
+MAX_VECTOR = 16
+"""Numbers of an attribute."""
+
 CELL_BYTES = 2**26
 """Bytes of cells sent at a time, apart from the last one."""
 
@@ -53,6 +56,17 @@ def rows(request: Mapping[str, Any]) -> dict[str, Any]:
     part[request["axis"]] = slice(request["start"], request["stop"])
     values = dataset[tuple(part)]
     return {"data": np.ascontiguousarray(values, values.dtype.newbyteorder("=")).data}
+
+
+def vector(request: Mapping[str, Any]) -> dict[str, Any]:
+    """An attribute of a group or data set that is a few numbers; nothing if there is none."""
+    item = _item(_file(request), request["key"])
+    if request["name"] not in item.attrs:
+        return {"values": None}
+    attribute = item.attrs.get_id(request["name"])
+    if attribute.dtype.kind not in "iuf" or math.prod(attribute.shape) > MAX_VECTOR:
+        raise UnfitError(f"its attribute '{request['name']}' is no short row of numbers")
+    return {"values": [float(v) for v in np.asarray(item.attrs[request["name"]]).reshape(-1)]}
 
 
 def members(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,4 +218,4 @@ def _whole_attributes(dataset: Any) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    serve({"array": array, "rows": rows, "members": members, "cells": cells})
+    serve({"array": array, "rows": rows, "members": members, "cells": cells, "vector": vector})

@@ -79,6 +79,36 @@ class MatlabFile:
             raise self.error(key, f"its shape is {values.shape}, not one column")
         return values
 
+    def rows(self, key: str, width: int, dtypes: str = "u") -> NDArray[Any]:
+        """A table ``(N, width)`` of a file that others than MATLAB wrote.
+
+        Args:
+            key: Its data set.
+            width: Its columns.
+            dtypes: As for `numbers`.
+
+        Raises:
+            ReadFailedError: if it cannot be read.
+            SchemaError: if it is missing, or of another shape or kind.
+        """
+        values = self._array(key, dtypes)
+        if values.ndim != 2 or values.shape[1] != width:
+            raise self.error(key, f"its shape is {values.shape}, not N x {width}")
+        return values
+
+    def vector(self, key: str, name: str, length: int) -> NDArray[np.float64] | None:
+        """An attribute of ``length`` numbers; None if there is none of that name.
+
+        Raises:
+            SchemaError: if it is something else.
+        """
+        values = self._ask("vector", key, name=name)["values"]
+        if values is None:
+            return None
+        if len(values) != length or not np.isfinite(values).all():
+            raise self.error(key, f"its attribute '{name}' is {values}, not {length} numbers")
+        return np.asarray(values, np.float64)
+
     def ids(self, key: str, *, most: int | None = None, of: str = "") -> Ids:
         """A column of ids, 0 for none.
 
@@ -218,6 +248,8 @@ class MatlabFile:
         if size > MAX_TABLE_BYTES or not 1 <= len(shape) <= 2:
             raise self.error(key, f"its shape is {shape}")
         out = np.empty(shape, dtype)
+        if not size:
+            return out
         axis = int(np.argmax(shape))
         step = max(1, PIECE_BYTES * shape[axis] // max(1, size))
         for start in range(0, shape[axis], step):
