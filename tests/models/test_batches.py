@@ -30,7 +30,8 @@ def packed(rows: int = 4) -> Packed:
     geometry = np.repeat(reduce_geometry(draw(bodies(np.ones(3)))[0])[None], rows, axis=0)
     em = generator.integers(0, 256, (rows, 4, 3, 112, 112)).astype(np.uint8)
     labels = np.array([0, 1] * (rows // 2), np.float32)
-    return Packed(geometry.astype(np.float16), em, labels, tuple("abcd"[:rows]), VIEWS)
+    species = np.array(["fly"] * rows)
+    return Packed(geometry.astype(np.float16), em, labels, tuple("abcd"[:rows]), VIEWS, species)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -19,8 +19,9 @@ from segmend.core.errors import (
     ReadFailedError,
     UnknownNameError,
 )
+from segmend.models.card import CARD
 from segmend.models.model import MODELS, TrainSettings
-from segmend.models.run import CONFIG, LOG, WEIGHTS, load_run, train_run
+from segmend.models.run import CONFIG, LOG, LOG_JSON, WEIGHTS, load_run, train_run
 from segmend.shards.layout import SHARDS_CSV
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import sha256_file
@@ -29,6 +30,8 @@ from segmend.testing.models import learnable_benchmark
 from segmend.testing.rows import random_benchmark
 
 TASK = TASKS["false_split_correction"]
+PROBES = ("artefact", "content", "metadata")
+EVERY = ("chance", "geometry", "cnn", "fusion", "vit-tiny", "vit-base", *PROBES)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_listing_models_needs_neither_torch_nor_scikit_learn() -> None:
         "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'scipy')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["chance", "cnn", "geometry"]
+    assert done.stdout.split() == sorted(EVERY)
 
 
 def test_a_run_says_what_it_was_trained_on_and_how(run_folder: Path) -> None:
@@ -59,7 +62,7 @@ def test_a_run_says_what_it_was_trained_on_and_how(run_folder: Path) -> None:
     assert config["wall_seconds"] > 0
     log = (run_folder / LOG).read_text().splitlines()
     assert log[0] == "trees,train_loss,validation_loss"
-    assert {p.name for p in run_folder.iterdir()} == {CONFIG, WEIGHTS, LOG}
+    assert {p.name for p in run_folder.iterdir()} == {CONFIG, WEIGHTS, LOG, LOG_JSON, CARD}
 
 
 def test_predictions_name_run_benchmark_and_split(run_folder: Path) -> None:
@@ -87,7 +90,7 @@ def test_a_split_without_rows_is_named(run_folder: Path, tmp_path: Path) -> None
         load_run(run_folder).predict(other, "test")
 
 
-@pytest.mark.parametrize("model", ["geometry", "cnn"])
+@pytest.mark.parametrize("model", ["geometry", "cnn", "content"])
 def test_one_class_is_nothing_to_learn_from_and_leaves_no_folder(
     model: str, tmp_path: Path
 ) -> None:
@@ -131,7 +134,7 @@ def test_a_failure_while_writing_leaves_nothing(
 
 
 def test_a_model_that_cannot_learn_the_task_says_which_can(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"cannot learn.*Models: chance, cnn"):
+    with pytest.raises(BadInputError, match=r"cannot learn.*Models: chance, cnn, fusion"):
         train_run(
             learnable_benchmark(), TASKS["split_mask_generation"], "geometry", tmp_path / "run"
         )
@@ -166,7 +169,7 @@ def test_damaged_weights_are_refused(run_folder: Path) -> None:
         ({"task_version": "0"}, "version 0 of 'false_split_correction'"),
         ({"format": 99}, "not the configuration of a run of format 1"),
         ({"task": "nonsense"}, "no task named 'nonsense'"),
-        ({"model": "vit"}, "no model named 'vit'"),
+        ({"model": "resnet"}, "no model named 'resnet'"),
     ],
 )
 def test_a_run_of_something_else_is_refused(run_folder: Path, change, complaint) -> None:

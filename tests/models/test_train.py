@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from segmend.core.errors import SegmendError
+from segmend.core.errors import BadInputError, ReadFailedError, SegmendError
 from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS, channel
-from segmend.models.cnn import new_net
+from segmend.models.checkpoint import CHECKPOINT
+from segmend.models.cnn import Cnn
 from segmend.models.losses import label_loss
-from segmend.models.model import TrainSettings, quiet
-from segmend.models.net import NetShape
+from segmend.models.model import LogRow, Session, TrainSettings
+from segmend.models.net import NetShape, SiteNetwork
+from segmend.models.network import _chosen
+from segmend.models.network import new_net as seeded_net
 from segmend.models.packed import Packed
-from segmend.models.train import Lesson, _shape, in_order, train
+from segmend.models.train import Lesson, _order, _shape, in_order, train
 
-SHAPE = NetShape(views=3, planes=1, masks=False)
+SHAPE = NetShape(views=3, planes=1, masks=False, dual=True)
+SPECIES = np.array(["fly", "mouse"])
 SETTINGS = TrainSettings(epochs=3, batch_size=8, epoch_rows=1, learning_rate=3e-3)
+
+
+def new_net(shape: NetShape, *, seed: int) -> SiteNetwork:
+    return seeded_net(Cnn(), shape, seed=seed)
 
 
 def rows(count: int, *, of_ones: float = 0.5) -> Packed:
@@ -31,11 +42,13 @@ def rows(count: int, *, of_ones: float = 0.5) -> Packed:
             start = generator.integers(0, 112 - size)
             geometry[row, :, channel(side), start : start + size, 30 : 30 + size] = 1
     em = np.zeros((count, 1, 3, 112, 112), np.uint8)
-    return Packed(geometry, em, labels, tuple(str(i) for i in range(count)), VIEWS)
+    return Packed(
+        geometry, em, labels, tuple(str(i) for i in range(count)), VIEWS, SPECIES[:1].repeat(count)
+    )
 
 
 def lesson(**changes: object) -> Lesson:
-    parts = {"train": rows(32), "validation": rows(16), "loss": label_loss, "swap": True}
+    parts = {"train": rows(32), "validation": rows(16), "swap": True}
     return Lesson(**(parts | changes))  # type: ignore[arg-type]
 
 
@@ -43,7 +56,7 @@ def test_same_seed_same_losses_and_another_seed_others() -> None:
     logs = []
     for seed in (0, 0, 1):
         settings = TrainSettings(seed=seed, epochs=1, batch_size=8, epoch_rows=1)
-        logs.append(train(new_net(SHAPE, seed=seed), lesson(), settings, report=quiet))
+        logs.append(train(new_net(SHAPE, seed=seed), lesson(), settings).log)
         torch.rand(3)  # what others draw has no influence
     assert logs[0] == logs[1] != logs[2]
 
@@ -52,7 +65,7 @@ def test_training_leaves_global_state_of_torch_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train(new_net(SHAPE, seed=0), lesson(), SETTINGS, report=quiet)
+    train(new_net(SHAPE, seed=0), lesson(), SETTINGS)
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -60,13 +73,13 @@ def test_training_leaves_global_state_of_torch_alone() -> None:
 def test_it_learns_what_the_masks_tell() -> None:
     net = new_net(SHAPE, seed=0)
     settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=2e-3)
-    log = train(net, lesson(), settings, report=quiet)
+    log = train(net, lesson(), settings).log
     assert log[-1]["train_loss"] < 0.4 < log[0]["train_loss"]
 
 
 def test_the_net_is_left_in_the_state_of_its_best_epoch() -> None:
     net = new_net(SHAPE, seed=0)
-    log = train(net, lesson(), SETTINGS, report=quiet)
+    log = train(net, lesson(), SETTINGS).log
     with torch.inference_mode():
         losses = [
             label_loss(net(b.geometry, b.em), b.targets)
@@ -77,7 +90,7 @@ def test_the_net_is_left_in_the_state_of_its_best_epoch() -> None:
 
 
 def test_without_validation_rows_the_last_epoch_stays_and_the_log_says_so() -> None:
-    log = train(new_net(SHAPE, seed=0), lesson(validation=None), SETTINGS, report=quiet)
+    log = train(new_net(SHAPE, seed=0), lesson(validation=None), SETTINGS).log
     assert len(log) == SETTINGS.epochs
     assert all("validation_loss" not in row for row in log)
 
@@ -85,7 +98,7 @@ def test_without_validation_rows_the_last_epoch_stays_and_the_log_says_so() -> N
 def test_validation_counts_rare_and_common_labels_the_same() -> None:
     net = new_net(SHAPE, seed=0)
     rare = rows(16, of_ones=0.125)
-    log = train(net, lesson(validation=rare), SETTINGS, report=quiet)
+    log = train(net, lesson(validation=rare), SETTINGS).log
     with torch.inference_mode():
         (batch,) = in_order(rare, positions=False)
         losses = label_loss(net(batch.geometry, batch.em), batch.targets).numpy()
@@ -110,7 +123,7 @@ def test_a_small_training_split_repeats_within_an_epoch() -> None:
         seen.append(len(targets))
         return label_loss(logits, targets)
 
-    train(new_net(SHAPE, seed=0), lesson(validation=None, loss=counting), settings, report=quiet)
+    train(new_net(SHAPE, seed=0), lesson(validation=None), settings, loss=counting)
     assert sum(seen) == 64  # twice the 32 rows
     assert max(seen) <= 8
 
@@ -120,4 +133,77 @@ def test_diverged_training_is_an_error_and_no_model() -> None:
         return label_loss(logits, targets) * float("nan")
 
     with pytest.raises(SegmendError, match="diverged in epoch 0"):
-        train(new_net(SHAPE, seed=0), lesson(loss=broken), SETTINGS, report=quiet)
+        train(new_net(SHAPE, seed=0), lesson(), SETTINGS, loss=broken)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, ema=0.9)
+    whole = new_net(SHAPE, seed=0)
+    expected = train(whole, lesson(), settings).log
+
+    class KilledError(Exception):
+        pass
+
+    def kill(row: object) -> None:
+        raise KilledError
+
+    killed = new_net(SHAPE, seed=0)
+    with pytest.raises(KilledError):
+        train(killed, lesson(), settings, Session(note=kill, checkpoint=tmp_path))
+    again = new_net(SHAPE, seed=1)  # a new process need not even begin from the same weights
+    seen: list[LogRow] = []
+    log = train(again, lesson(), settings, Session(note=seen.append, checkpoint=tmp_path)).log
+    assert log == expected
+    assert seen == expected[1:]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_the_place_of_another_training_is_refused(tmp_path: Path) -> None:
+    session = Session(checkpoint=tmp_path)
+    settings = replace(SETTINGS, epochs=1)
+    train(new_net(SHAPE, seed=0), lesson(validation=None), settings, session)
+    with pytest.raises(BadInputError, match="another training"):
+        train(new_net(SHAPE, seed=0), lesson(), replace(settings, seed=1), session)
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(ReadFailedError, match="cannot read"):
+        train(new_net(SHAPE, seed=0), lesson(), settings, session)
+
+
+def test_species_and_labels_come_equally_often() -> None:
+    packed = rows(32, of_ones=0.75)
+    packed = replace(packed, species=SPECIES[(np.arange(32) % 8 == 0).astype(int)])
+    balanced = Lesson(packed, None, swap=True)
+    order = _order(balanced, replace(SETTINGS, epoch_rows=320), 0)
+    assert packed.targets is not None
+    cells, counts = np.unique(
+        np.stack([packed.targets[order], packed.species[order] == "fly"]),
+        axis=1,
+        return_counts=True,
+    )
+    assert cells.shape[1] == 4
+    assert counts.max() - counts.min() <= 10  # one per round
+    plain = _order(balanced, replace(SETTINGS, balance=()), 0)
+    assert sorted(plain) == list(range(32))
+
+
+def test_the_average_follows_the_weights_and_is_what_is_kept() -> None:
+    net = new_net(SHAPE, seed=0)
+    slow = train(net, lesson(), replace(SETTINGS, ema=0.5)).log
+    plain = train(new_net(SHAPE, seed=0), lesson(), SETTINGS).log
+    assert [row["train_loss"] for row in slow] == [row["train_loss"] for row in plain]
+    assert [row["validation_loss"] for row in slow] != [row["validation_loss"] for row in plain]
+
+
+def test_a_larger_part_of_the_rows_holds_the_smaller() -> None:
+    packed = rows(32)
+    parts = [_chosen(packed, replace(SETTINGS, train_rows=n)) for n in (4, 16, 99)]
+    assert [len(p) for p in parts if p is not None] == [4, 16, 32]
+    assert set(parts[0]) < set(parts[1]) < set(parts[2])  # type: ignore[arg-type]
+    assert set(_order(lesson(chosen=parts[0]), SETTINGS, 0)) <= set(parts[0])  # type: ignore[arg-type]
+
+
+def test_training_waits_little_and_says_so() -> None:
+    told = train(new_net(SHAPE, seed=0), lesson(validation=None), SETTINGS)
+    assert told.rows_per_second > 0
+    assert 0 <= told.waiting < 1

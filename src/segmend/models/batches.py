@@ -35,6 +35,11 @@ class Batch:
     em: Tensor
     targets: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        parts = (self.geometry, self.em, self.targets)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -74,17 +79,22 @@ def batch_of(
     if changes is not None:
         for views, planes in zip(geometry, em, strict=True):
             _change(views, planes, rows.views, changes)
-    if positions:
+    if positions and rows.views:
         geometry = _with_positions(geometry, rows.views)
     return Batch(torch.from_numpy(geometry), torch.from_numpy(em), torch.from_numpy(targets))
 
 
+def swapped_images(geometry: Tensor, em: Tensor) -> tuple[Tensor, Tensor]:
+    """The pictures of the same rows with A and B exchanged."""
+    other, other_em = geometry.clone(), em.clone()
+    other[:, :, _SIDES] = geometry[:, :, _SIDES[::-1]]
+    other_em[:, :, _EM_SIDES] = em[:, :, _EM_SIDES[::-1]]
+    return other, other_em
+
+
 def swapped(batch: Batch) -> Batch:
     """The same rows with A and B exchanged in geometry and EM."""
-    geometry, em = batch.geometry.clone(), batch.em.clone()
-    geometry[:, :, _SIDES] = batch.geometry[:, :, _SIDES[::-1]]
-    em[:, :, _EM_SIDES] = batch.em[:, :, _EM_SIDES[::-1]]
-    return Batch(geometry, em, batch.targets)
+    return Batch(*swapped_images(batch.geometry, batch.em), batch.targets)
 
 
 def flip_view(geometry: Array, view: str, *, axis: int) -> None:

@@ -13,7 +13,17 @@ from segmend.core.errors import BadInputError
 from segmend.core.random import keyed_generator
 from segmend.core.sample import channel
 from segmend.loaders.examples import examples
-from segmend.models.model import Answers, Arrays, LogRow, Report, TrainSettings, pack_masks, quiet
+from segmend.models.model import (
+    ALONE,
+    Answers,
+    Arrays,
+    LogRow,
+    Report,
+    Session,
+    TrainSettings,
+    pack_masks,
+    quiet,
+)
 from segmend.models.views import VIEW_AXES
 from segmend.shards.reader import Benchmark
 from segmend.tasks.task import GEOMETRY, Inputs, Task
@@ -32,14 +42,14 @@ class Chance:
         self._seed = 0
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, *, report: Report = quiet
+        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
     ) -> Sequence[LogRow]:
         """Count the labels of the training split (binary tasks)."""
         self._seed = settings.seed
         if task.target_kind != "binary":
             return ()
         self._prior = np.array([float(examples(benchmark, task, "train").labels.mean())])
-        report("counting labels", 1, 1)
+        session.report("counting labels", 1, 1)
         return ({"prevalence": float(self._prior[0])},)
 
     def predict(

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from segmend.core.errors import BadInputError, NoSamplesError, SegmendError
 from segmend.loaders.examples import Examples, examples
 from segmend.models.features import feature_names, row_features
-from segmend.models.model import Answers, Arrays, LogRow, Report, TrainSettings, quiet
+from segmend.models.model import (
+    ALONE,
+    Answers,
+    Arrays,
+    LogRow,
+    Report,
+    Session,
+    TrainSettings,
+    quiet,
+)
 from segmend.models.trees import Trees, from_sklearn
 from segmend.shards.reader import Benchmark
 from segmend.tasks.task import GEOMETRY, Task
@@ -41,10 +50,10 @@ class GeometryBoosting:
         self._features: tuple[str, ...] = ()
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, *, report: Report = quiet
+        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
     ) -> Sequence[LogRow]:
         """Grow trees on the training split, keep the number that validation likes best."""
-        rows, labels = _table(benchmark, task, "train", report)
+        rows, labels = _table(benchmark, task, "train", session.report)
         if len(np.unique(labels)) < 2:
             raise NoSamplesError(
                 f"the training split of '{task.name}' has one class only",
@@ -52,7 +61,7 @@ class GeometryBoosting:
                 fix="Build a benchmark with edits and controls",
             )
         trees = _grow(rows, labels, settings.seed)
-        log = _log(trees, (rows, labels), _validation(benchmark, task, report))
+        log = _log(trees, (rows, labels), _validation(benchmark, task, session.report))
         best = min(log, key=lambda row: row.get("validation_loss", -row["trees"]))
         self._features = feature_names(dual=task.dual)
         self._trees = trees.first(int(best["trees"]))

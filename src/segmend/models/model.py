@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,8 +32,45 @@ Report = Callable[[str, int, int], None]
 """Called with (stage, done, total) as work proceeds."""
 
 
+Note = Callable[[LogRow], None]
+"""Called with every row of the log when it is made."""
+
+
 def quiet(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def _forgotten(row: LogRow) -> None:
+    """Note nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What surrounds a training; but for ``start`` without influence on what is learnt.
+
+    Attributes:
+        report: Told about progress.
+        note: Told every row of the log when it is made.
+        checkpoint: Folder in which a network keeps its place after each epoch, and goes on from;
+            None keeps none. Models that train in seconds keep none either.
+        start: Weights to start from instead of random ones, for networks.
+    """
+
+    report: Report = quiet
+    note: Note = _forgotten
+    checkpoint: Path | None = None
+    start: Arrays | None = None
+
+
+ALONE = Session()
+"""Nobody looks on and nothing is kept."""
+
+
+INPUTS = ("both", "geometry", "em")
+"""What a network may be shown; less than both tells what each adds."""
+
+BALANCE = ("label", "species")
+"""What training rows can be balanced by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +83,10 @@ class TrainSettings:
         batch_size: Rows per step.
         epoch_rows: Rows per epoch at the least: a smaller training split repeats within an epoch.
         learning_rate: Peak learning rate.
+        ema: Decay per step of the moving average of the weights that is kept; 0 for none.
+        balance: What comes equally often in training: ``label``, ``species`` or every combination.
+        inputs: What a network is shown: ``both``, ``geometry`` or ``em``.
+        train_rows: Train on so many rows only; a larger number holds the rows of a smaller one.
     """
 
     seed: int = 0
@@ -52,6 +94,10 @@ class TrainSettings:
     batch_size: int = 16
     epoch_rows: int = 200
     learning_rate: float = 1e-3
+    ema: float = 0.0
+    balance: tuple[str, ...] = ("label", "species")
+    inputs: str = "both"
+    train_rows: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.epoch_rows) < 1 or not self.learning_rate > 0:
@@ -59,6 +105,15 @@ class TrainSettings:
                 "training needs at least one epoch, one row per batch and a positive learning rate",
                 found=str(self),
             )
+        if not 0 <= self.ema < 1:
+            raise BadInputError(f"the decay of an average lies in [0, 1), got {self.ema}")
+        if self.inputs not in INPUTS or not set(self.balance) <= set(BALANCE):
+            raise BadInputError(
+                f"inputs '{self.inputs}' and balance {self.balance} cannot be used",
+                fix=f"Inputs: {', '.join(INPUTS)}; balance: {', '.join(BALANCE)}",
+            )
+        if self.train_rows is not None and self.train_rows < 2:
+            raise BadInputError(f"training needs two rows or more, got {self.train_rows}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +176,7 @@ class Model(Protocol):
     """A model of one task; `fit` or `restore` comes first, then `predict`."""
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, *, report: Report = quiet
+        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
     ) -> Sequence[LogRow]:
         """Learn from the training split, choose by the validation split, return the log.
 
@@ -167,6 +222,7 @@ class ModelEntry:
         targets: Kinds of target it can predict (`Task.target_kind`).
         location: ``module:class``.
         needs: Packages of the extra ``torch`` that it imports.
+        settings: How it is trained where nothing else is said.
     """
 
     name: str
@@ -174,6 +230,7 @@ class ModelEntry:
     targets: tuple[str, ...]
     location: str
     needs: tuple[str, ...] = ()
+    settings: TrainSettings = field(default_factory=TrainSettings)
 
     def supports(self, task: Task) -> bool:
         """Whether the model can learn a task."""
@@ -198,12 +255,32 @@ class ModelEntry:
 MODELS: Registry[ModelEntry] = Registry("model")
 """Every model, chance first in spirit: what a score must beat."""
 
+_BOTH = ("binary", "split_mask")
+
 for _entry in (
     ModelEntry(
         "chance",
         "says what is known without looking: the prevalence, or a random cut through the middle",
-        ("binary", "split_mask"),
+        _BOTH,
         "segmend.models.chance:Chance",
+    ),
+    ModelEntry(
+        "artefact",
+        "the best single statistic that should tell nothing: order, emptiness, field of view",
+        ("binary",),
+        "segmend.models.probes:ArtefactProbe",
+    ),
+    ModelEntry(
+        "content",
+        "the best single statistic of what is shown: areas, contact, depth, grey values",
+        ("binary",),
+        "segmend.models.probes:ContentProbe",
+    ),
+    ModelEntry(
+        "metadata",
+        "the best single number beside the pictures: place, extent, size; never an input of models",
+        ("binary",),
+        "segmend.models.probes:MetadataProbe",
     ),
     ModelEntry(
         "geometry",
@@ -215,9 +292,33 @@ for _entry in (
     ModelEntry(
         "cnn",
         "a small network on geometry and EM, for laptops",
-        ("binary", "split_mask"),
+        _BOTH,
         "segmend.models.cnn:Cnn",
         ("torch",),
+    ),
+    ModelEntry(
+        "vit-tiny",
+        "the published design, every view alone, small enough for a CPU",
+        _BOTH,
+        "segmend.models.vit:VitTiny",
+        ("torch",),
+        TrainSettings(learning_rate=5e-4, ema=0.99),
+    ),
+    ModelEntry(
+        "vit-base",
+        "the published design as published, ViT-B/16 on full resolution, for a GPU",
+        _BOTH,
+        "segmend.models.vit:VitBase",
+        ("torch",),
+        TrainSettings(learning_rate=1e-4, batch_size=256, ema=0.999),
+    ),
+    ModelEntry(
+        "fusion",
+        "ours: all views and planes of a site attend to each other, in both orders of A and B",
+        _BOTH,
+        "segmend.models.fusion:Fusion",
+        ("torch",),
+        TrainSettings(ema=0.99),
     ),
 ):
     MODELS.add(_entry.name, _entry)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segmend.core.sample import CHANNELS, EM_CHANNELS
+from segmend.models.losses import label_loss, split_mask_loss
 
 _WIDTHS = (16, 32, 64, 96)
-_EMBEDDING = 96
+EMBEDDING = 96
+"""Length of the vector that stands for a picture."""
 _DROPOUT = 0.2
 _MOMENTUM = 0.3
 """Of the running statistics: an epoch of a small benchmark has few steps to follow the weights."""
@@ -26,11 +28,13 @@ class NetShape:
         views: Geometry views of a site.
         planes: EM planes of a site.
         masks: Whether it paints a mask on each view, or gives one number per site.
+        dual: Whether it is shown two segments, A and B.
     """
 
     views: int
     planes: int
     masks: bool
+    dual: bool
 
     @property
     def channels(self) -> int:
@@ -40,6 +44,30 @@ class NetShape:
         knows where each pixel lies in space can keep to one.
         """
         return len(CHANNELS) + (3 if self.masks else 0)
+
+
+class SiteNetwork(nn.Module):
+    """What the training loop asks of a network.
+
+    Attributes:
+        shape: What decides the shape of its weights.
+        symmetric: Whether its answer cannot depend on which segment is called A; if not, both
+            orders are asked and averaged.
+    """
+
+    symmetric = False
+
+    def __init__(self, shape: NetShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def loss(self, out: Tensor, targets: Tensor) -> Tensor:
+        """Loss per row, (rows,), of what `forward` gave."""
+        return split_mask_loss(out, targets) if self.shape.masks else label_loss(out, targets)
+
+    def log_odds(self, out: Tensor) -> Tensor:
+        """Log odds of label 1, float64 (rows,), of what `forward` gave."""
+        return out.double()
 
 
 class Encoder(nn.Module):
@@ -73,8 +101,8 @@ class Embedding(nn.Module):
 
     def __init__(self, images: int) -> None:
         super().__init__()
-        self.project = nn.Linear(2 * _WIDTHS[-1], _EMBEDDING)
-        self.which = nn.Parameter(torch.zeros(images, _EMBEDDING))
+        self.project = nn.Linear(2 * _WIDTHS[-1], EMBEDDING)
+        self.which = nn.Parameter(torch.zeros(images, EMBEDDING))
 
     def forward(self, maps: Tensor) -> Tensor:
         """(n, images, embedding) from maps (n * images, channels, rows, columns)."""
@@ -88,7 +116,7 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ask = nn.Linear(_EMBEDDING, 1)
+        self.ask = nn.Linear(EMBEDDING, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(n, embedding) from (n, images, embedding)."""
@@ -101,7 +129,7 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.context = nn.Linear(_EMBEDDING, _WIDTHS[-1])
+        self.context = nn.Linear(EMBEDDING, _WIDTHS[-1])
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(a + b, b, 3, padding=1, bias=False),
@@ -122,17 +150,17 @@ class Decoder(nn.Module):
         return _enlarged(self.paint(out))[:, 0]
 
 
-class SiteNet(nn.Module):
+class SiteNet(SiteNetwork):
     """Geometry views and EM planes of a site to one logit, or to a mask on every view.
 
     A mask has two classes and so one logit per pixel, that of side B against side A.
     """
 
     def __init__(self, shape: NetShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.geometry = Encoder(shape.channels)
-        self.geometry_embedding = Embedding(shape.views)
+        super().__init__(shape)
+        if shape.views:
+            self.geometry = Encoder(shape.channels)
+            self.geometry_embedding = Embedding(shape.views)
         if shape.planes:
             self.em = Encoder(len(EM_CHANNELS))
             self.em_embedding = Embedding(shape.planes)
@@ -141,11 +169,11 @@ class SiteNet(nn.Module):
             Decoder()
             if shape.masks
             else nn.Sequential(
-                nn.LayerNorm(_EMBEDDING),
+                nn.LayerNorm(EMBEDDING),
                 nn.Dropout(_DROPOUT),
-                nn.Linear(_EMBEDDING, _EMBEDDING),
+                nn.Linear(EMBEDDING, EMBEDDING),
                 nn.GELU(),
-                nn.Linear(_EMBEDDING, 1),
+                nn.Linear(EMBEDDING, 1),
             )
         )
 
@@ -159,17 +187,24 @@ class SiteNet(nn.Module):
         Returns:
             (sites,) or, for masks, (sites, views, size, size).
         """
-        maps = self.geometry(geometry.flatten(0, 1))
-        embeddings = [self.geometry_embedding(maps[-1])]
+        embeddings, maps = [], []
+        if self.shape.views:
+            maps = self.geometry(geometry.flatten(0, 1))
+            embeddings.append(self.geometry_embedding(maps[-1]))
         if self.shape.planes:
             embeddings.append(self.em_embedding(self.em(em.flatten(0, 1))[-1]))
         site = self.fuse(torch.cat(embeddings, dim=1))
         if self.shape.masks:
             painted: Tensor = self.head(maps, site)
-            return painted.reshape(len(geometry), self.shape.views, *painted.shape[1:])
+            return of_sites(painted, len(geometry))
         scores: Tensor = self.head(site)[:, 0]
         return scores
 
 
 def _enlarged(images: Tensor) -> Tensor:
     return functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def of_sites(images: Tensor, sites: int) -> Tensor:
+    """(sites * pictures, ...) taken apart into (sites, pictures, ...)."""
+    return images.reshape(sites, -1, *images.shape[1:])

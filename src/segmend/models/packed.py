@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segmend.core.sample import (
     CHANNELS,
     EM_CHANNELS,
+    IMAGE_SIZE,
     SPLIT_MASK_A,
     SPLIT_MASK_B,
     SPLIT_MASK_BACKGROUND,
@@ -19,8 +20,8 @@ from segmend.core.sample import (
 from segmend.loaders.examples import Examples
 from segmend.models.losses import IGNORE
 from segmend.models.model import Report
-from segmend.models.views import REDUCTION, SIZE, reduce_em, reduce_geometry
-from segmend.tasks.task import Target, Task
+from segmend.models.views import reduce_em, reduce_geometry
+from segmend.tasks.task import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class Packed:
     """The reduced rows of one task and split.
 
     Attributes:
-        geometry: float16 (rows, views, 7, 112, 112), memory-mapped.
-        em: uint8 (rows, planes, 3, 112, 112), memory-mapped.
-        targets: float32 (rows,), or uint8 (rows, views, 112, 112) with 0 = A, 1 = B and 255 =
+        geometry: float16 (rows, views, 7, size, size), memory-mapped.
+        em: uint8 (rows, planes, 3, size, size), memory-mapped.
+        targets: float32 (rows,), or uint8 (rows, views, size, size) with 0 = A, 1 = B and 255 =
             ignored; None if not asked for.
         hashes: Primary key of every row.
+        species: Animal of every row: to balance by, never shown.
         views: Names of the geometry views.
     """
 
@@ -41,34 +43,40 @@ class Packed:
     targets: NDArray[Any] | None
     hashes: tuple[str, ...]
     views: tuple[str, ...]
+    species: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.hashes)
 
 
-def pack(rows: Examples, task: Task, folder: Path, *, answers: bool, report: Report) -> Packed:
+def pack(
+    rows: Examples, views: tuple[str, ...], folder: Path, *, size: int, report: Report
+) -> Packed:
     """Decode every row once.
 
     Args:
-        rows: Examples of one task and split.
-        task: Their task.
+        rows: Examples of one task and split; if they have targets these are kept.
+        views: Geometry views to keep: all of the task, or none.
         folder: Existing folder for the memory-mapped files.
-        answers: Whether to keep the targets.
+        size: Width and height to keep: `IMAGE_SIZE` or a half of it.
         report: Told about progress.
     """
-    count, views, planes = len(rows), task.views, task.planes
-    geometry = _map(folder / "geometry", np.float16, (count, len(views), len(CHANNELS), SIZE, SIZE))
-    em = _map(folder / "em", np.uint8, (count, len(planes), len(EM_CHANNELS), SIZE, SIZE))
+    count, planes = len(rows), rows.task.planes
+    step = IMAGE_SIZE // size
+    geometry = _map(folder / "geometry", np.float16, (count, len(views), len(CHANNELS), size, size))
+    em = _map(folder / "em", np.uint8, (count, len(planes), len(EM_CHANNELS), size, size))
     targets: list[float | NDArray[np.uint8]] = []
     for index, example in enumerate(rows):
-        geometry[index] = reduce_geometry(example.inputs.geometry)
-        em[index] = reduce_em(example.inputs.em)
-        if answers:
-            assert example.target is not None  # the rows were opened with targets
-            targets.append(_reduced_target(example.target))
+        shown = example.inputs
+        if views:
+            geometry[index] = shown.geometry if step == 1 else reduce_geometry(shown.geometry)
+        em[index] = np.moveaxis(shown.em, -1, 1) if step == 1 else reduce_em(shown.em)
+        if example.target is not None:
+            targets.append(_reduced_target(example.target, step))
         report("decoding", index + 1, count)
-    kept = np.array(targets, dtype=np.float32 if task.target_kind == "binary" else np.uint8)
-    return Packed(geometry, em, kept if answers else None, tuple(map(str, rows.hashes)), views)
+    kept = np.array(targets, dtype=np.float32 if rows.task.target_kind == "binary" else np.uint8)
+    answers = kept if rows.targets else None
+    return Packed(geometry, em, answers, rows.hashes, views, rows.species)
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -77,10 +85,10 @@ def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.memmap(path, dtype=dtype, mode="w+", shape=shape)
 
 
-def _reduced_target(target: Target) -> float | NDArray[np.uint8]:
-    """A label as it is; a split mask at every second pixel, as classes."""
+def _reduced_target(target: Target, step: int) -> float | NDArray[np.uint8]:
+    """A label as it is; a split mask at every ``step``-th pixel, as classes."""
     if not isinstance(target, np.ndarray):
         return target
     classes = np.full(256, IGNORE, dtype=np.uint8)
     classes[[SPLIT_MASK_A, SPLIT_MASK_B, SPLIT_MASK_BACKGROUND]] = (0, 1, IGNORE)
-    return classes[target[..., ::REDUCTION, ::REDUCTION]]
+    return classes[target[..., ::step, ::step]]

@@ -1,6 +1,9 @@
 """A run folder: what was trained, on what, and the weights, without anything that executes.
 
-config.json  weights.safetensors  log.csv
+config.json  weights.safetensors  log.csv  log.json  README.md
+
+While a network trains, `.NAME.training` beside the folder holds its place and its log so far; it
+goes when the run is written. After a kill the same command with ``resume`` goes on from there.
 """
 
 from __future__ import annotations
@@ -19,13 +22,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from segmend.core.errors import BadInputError, OutputError, ReadFailedError, require
+from segmend.core.errors import (
+    BadInputError,
+    OutputError,
+    ReadFailedError,
+    SegmendError,
+    require,
+)
+from segmend.models.card import CARD, model_card
 from segmend.models.model import (
     MODELS,
     LogRow,
     Model,
+    Note,
     Predictions,
     Report,
+    Session,
     TrainSettings,
     quiet,
 )
@@ -35,7 +47,7 @@ from segmend.store.atomic import sha256_file
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
 
-CONFIG, WEIGHTS, LOG = "config.json", "weights.safetensors", "log.csv"
+CONFIG, WEIGHTS, LOG, LOG_JSON = "config.json", "weights.safetensors", "log.csv", "log.json"
 FORMAT = 1
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "safetensors", "pyarrow")
@@ -82,6 +94,21 @@ def benchmark_sha256(benchmark: Benchmark) -> str:
     return sha256_file(benchmark.folder / SHARDS_CSV)
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a training begins.
+
+    Attributes:
+        resume: Whether to go on from where a killed one of the same name stood, if there is one.
+        start: Run folder whose weights to start from (fine-tuning); None starts from random ones.
+        tensorboard: Whether to write the log for TensorBoard too.
+    """
+
+    resume: bool = False
+    start: str | Path | None = None
+    tensorboard: bool = False
+
+
 def train_run(
     benchmark: Benchmark,
     task: Task,
@@ -89,6 +116,7 @@ def train_run(
     out: str | Path,
     *,
     settings: TrainSettings | None = None,
+    beginning: Beginning | None = None,
     report: Report = quiet,
 ) -> Run:
     """Train a model and write its run folder, whole or not at all.
@@ -98,32 +126,102 @@ def train_run(
         task: What to learn.
         model: Name in `MODELS`.
         out: New or empty folder.
-        settings: How to train.
+        settings: How to train; None for what suits the model.
+        beginning: Where to begin; None begins anew.
         report: Told about progress.
 
     Raises:
-        BadInputError: if the model cannot learn the task.
+        BadInputError: if the model cannot learn the task, or start from what was named.
         OutputError: if the folder exists and is not empty, or cannot be written.
         NoSamplesError: if there is nothing to learn from.
     """
-    folder, settings = Path(out), settings or TrainSettings()
+    folder, beginning = Path(out), beginning or Beginning()
     entry = MODELS[model]
+    settings = settings or entry.settings
     if not entry.supports(task):
         able = [name for name, other in MODELS.items() if other.supports(task)]
         raise BadInputError(
             f"model '{model}' cannot learn '{task.name}'", fix=f"Models: {', '.join(able)}"
         )
     _check_empty(folder)
-    trained = entry.create()
-    start = time.perf_counter()
-    log = trained.fit(benchmark, task, settings, report=report)
+    trained, start = entry.create(), None
+    if beginning.start is not None:
+        start = _starting_weights(Path(beginning.start), model, task)
+    began = time.perf_counter()
+    with _training(folder, beginning, keeps="torch" in entry.needs) as (place, note):
+        session = Session(report=report, note=note, checkpoint=place, start=start)
+        log = trained.fit(benchmark, task, settings, session)
     config = _config(benchmark, task, model, settings) | {
-        "wall_seconds": round(time.perf_counter() - start, 3),
+        "wall_seconds": round(time.perf_counter() - began, 3),
+        "start": None if beginning.start is None else str(beginning.start),
         "model_config": trained.config(),
     }
     run = Run(folder.name, task, trained, config)
     save_run(run, log, folder)
+    shutil.rmtree(_place(folder), ignore_errors=True)
     return run
+
+
+def _starting_weights(folder: Path, model: str, task: Task) -> dict[str, Any]:
+    """The weights of another run of the same model and task."""
+    config = _read_config(folder)
+    if (config["model"], config["task"]) != (model, task.name):
+        raise BadInputError(
+            f"'{model}' for '{task.name}' cannot start from {folder}",
+            found=f"it is '{config['model']}' for '{config['task']}'",
+            fix="Start from a run of the same model and task",
+        )
+    return _read_weights(folder / WEIGHTS)
+
+
+def _place(folder: Path) -> Path:
+    return folder.with_name(f".{folder.resolve().name}.training")
+
+
+@contextmanager
+def _training(
+    folder: Path, beginning: Beginning, *, keeps: bool
+) -> Iterator[tuple[Path | None, Note]]:
+    """Where a training keeps its place, and what writes every row of its log at once."""
+    place = _place(folder)
+    if place.exists() and not beginning.resume:
+        raise OutputError(
+            f"a training of {folder} was begun and not ended",
+            found=f"its place is kept in {place}",
+            fix="Go on with --resume, or delete that folder to begin anew",
+        )
+    if not keeps:
+        yield None, lambda row: None  # noqa: ARG005 - trained in seconds, logged at the end
+        return
+    board = _board(folder) if beginning.tensorboard else None
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}", found=str(error)) from error
+
+    def note(row: LogRow) -> None:
+        with (place / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, int(row["epoch"]))
+
+    try:
+        yield place, note
+    except SegmendError:
+        shutil.rmtree(place, ignore_errors=True)  # it would fail again from the same place
+        raise
+    finally:
+        if board is not None:
+            board.close()
+
+
+def _board(folder: Path) -> Any:
+    """A writer of TensorBoard events, in ``NAME.tensorboard`` beside the run."""
+    require("tensorboard", extra="dev")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder.with_name(f"{folder.resolve().name}.tensorboard")))
 
 
 def save_run(run: Run, log: Sequence[LogRow], out: str | Path) -> None:
@@ -141,6 +239,8 @@ def save_run(run: Run, log: Sequence[LogRow], out: str | Path) -> None:
         text = json.dumps(dict(run.config), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
         _write_log(folder / LOG, log)
+        (folder / LOG_JSON).write_text(json.dumps(list(log), indent=1) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(model_card(run.config, log), encoding="utf-8")
 
 
 def load_run(path: str | Path) -> Run:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,14 +18,15 @@ from torch import Tensor
 
 from segmend.core.errors import SegmendError
 from segmend.core.random import keyed_generator
-from segmend.loaders.order import balanced_order, epoch_order
+from segmend.loaders.order import balanced_order, epoch_order, strata
 from segmend.models.batches import Batch, Changes, batch_of
-from segmend.models.model import LogRow, Report, TrainSettings
-from segmend.models.net import SiteNet
+from segmend.models.checkpoint import Course, keep, resume
+from segmend.models.model import ALONE, LogRow, Session, TrainSettings
+from segmend.models.net import SiteNetwork
 from segmend.models.packed import Packed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Takes logits and targets, gives one number per row."""
+"""Takes what a network gave and targets, gives one number per row."""
 
 _WEIGHT_DECAY = 0.05
 _CLIP = 1.0
@@ -37,68 +42,174 @@ class Lesson:
     Attributes:
         train: Rows to learn from.
         validation: Rows to choose the epoch by; None if there are none: the last epoch is kept.
-        loss: Loss per row.
         swap: Whether A and B may change places.
+        chosen: Numbers of the rows of ``train`` to learn from; None for all.
     """
 
     train: Packed
     validation: Packed | None
-    loss: Loss
     swap: bool
+    chosen: NDArray[np.int64] | None = None
 
     @property
-    def binary(self) -> bool:
-        """Whether each row has one label."""
-        return self.train.targets is not None and self.train.targets.ndim == 1
+    def rows(self) -> NDArray[np.int64]:
+        """Numbers of the rows to learn from."""
+        return np.arange(len(self.train)) if self.chosen is None else self.chosen
+
+    def classes(self, balance: tuple[str, ...]) -> NDArray[np.int64] | None:
+        """A class per row to learn from, to come equally often; None where nothing balances."""
+        rows, columns = self.rows, []
+        if "label" in balance and self.train.targets is not None and self.train.targets.ndim == 1:
+            columns.append(self.train.targets[rows])
+        if "species" in balance:
+            columns.append(self.train.species[rows])
+        return strata(*columns) if columns else None
 
 
-def train(net: SiteNet, lesson: Lesson, settings: TrainSettings, *, report: Report) -> list[LogRow]:
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training tells besides the weights.
+
+    Attributes:
+        log: One row per epoch: epoch, learning_rate, train_loss and, with validation rows,
+            validation_loss (both classes counting the same).
+        rows_per_second: Rows learnt from per second of the loop, validation left out.
+        waiting: Share of that time spent waiting for batches.
+    """
+
+    log: list[LogRow]
+    rows_per_second: float
+    waiting: float
+
+
+def device_of_choice() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def mixed_precision(device: torch.device) -> Iterator[None]:
+    """bfloat16 where it is fast; float32 on a CPU, so that equal seeds give equal losses."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        yield
+
+
+def train(
+    net: SiteNetwork,
+    lesson: Lesson,
+    settings: TrainSettings,
+    session: Session = ALONE,
+    *,
+    loss: Loss | None = None,
+) -> Trained:
     """Train a network in place and leave it in the state of its best epoch.
 
-    Same settings, rows and number of threads give the same losses.
+    Same settings, rows and number of threads give the same losses, also after a kill: each epoch
+    draws from generators of its own, and a checkpoint holds the rest.
 
-    Returns:
-        One row per epoch: epoch, learning_rate, train_loss and, with validation rows,
-        validation_loss (both classes counting the same).
+    Args:
+        net: An untrained network, or one to go on with.
+        lesson: Rows.
+        settings: How.
+        session: Who is told, and where the place is kept.
+        loss: Loss per row; None for that of the network.
     """
-    optimiser = torch.optim.AdamW(
+    device = device_of_choice()
+    net.to(device)
+    course = Course(net, copy.deepcopy(net) if settings.ema else net, _optimiser(net, settings))
+    if session.checkpoint is not None:
+        resume(session.checkpoint, course, _identity(lesson, settings))
+    clock = _Clock()
+    for epoch in range(len(course.log), settings.epochs):
+        with _seeded(settings.seed, epoch):
+            row = _epoch(course, lesson, settings, loss or net.loss, clock)
+        _check_finite(row)
+        # Without validation rows the last epoch is the best.
+        course.finish(row, row.get("validation_loss", -float(epoch)))
+        if session.checkpoint is not None:
+            keep(session.checkpoint, course, _identity(lesson, settings))
+        session.note(row)
+        session.report("training", epoch + 1, settings.epochs)
+    net.load_state_dict(course.best)
+    net.to("cpu").eval()
+    return Trained(course.log, clock.rows / max(clock.total, 1e-9), clock.waited_share)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Where the time of the loop went, s."""
+
+    rows: int = 0
+    total: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def waited_share(self) -> float:
+        return self.waited / self.total if self.total else 0.0
+
+
+def _epoch(
+    course: Course, lesson: Lesson, settings: TrainSettings, loss: Loss, clock: _Clock
+) -> dict[str, float]:
+    """Go through the rows once; the row of the log."""
+    epoch, steps = len(course.log), _steps(lesson, settings)
+    share = _shape(steps * settings.epochs)
+    losses, began = [], time.perf_counter()
+    batches = iter(_batches(course.net, lesson, settings, epoch))
+    course.net.train()
+    for step in range(steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        clock.waited += time.perf_counter() - asked
+        for group in course.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * share(epoch * steps + step)
+        losses.append(_step(course, batch, loss))
+        _follow(course, settings.ema, epoch * steps + step)
+        clock.rows += len(batch.targets)
+    clock.total += time.perf_counter() - began
+    row = {
+        "epoch": float(epoch),
+        "learning_rate": settings.learning_rate * share(epoch * steps),
+        "train_loss": float(np.mean(losses)),
+    }
+    if lesson.validation is not None:
+        row["validation_loss"] = validation_loss(course.averaged, lesson.validation, loss)
+    return row
+
+
+def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, _shape(_steps(lesson, settings) * settings.epochs)
-    )
-    log: list[LogRow] = []
-    best, best_loss = _copy(net), math.inf
-    with _seeded(settings.seed):
-        for epoch in range(settings.epochs):
-            rate = float(schedule.get_last_lr()[0])
-            losses = []
-            for batch in _batches(net, lesson, settings, epoch):
-                losses.append(_step(net, batch, lesson.loss, optimiser))
-                schedule.step()
-            row = {"epoch": epoch, "learning_rate": rate, "train_loss": float(np.mean(losses))}
-            if lesson.validation is not None:
-                row["validation_loss"] = validation_loss(net, lesson.validation, lesson.loss)
-            _check_finite(row)
-            log.append(row)
-            # Without validation rows the last epoch is the best.
-            loss_now = row.get("validation_loss", -float(epoch))
-            if loss_now < best_loss:
-                best, best_loss = _copy(net), loss_now
-            report("training", epoch + 1, settings.epochs)
-    net.load_state_dict(best)
-    net.eval()
-    return log
 
 
-def _step(net: SiteNet, batch: Batch, loss: Loss, optimiser: torch.optim.Optimizer) -> float:
+def _step(course: Course, batch: Batch, loss: Loss) -> float:
     """Learn from one batch; the loss before."""
-    value = loss(net(batch.geometry, batch.em), batch.targets).mean()
-    optimiser.zero_grad()
+    net = course.net
+    device = next(net.parameters()).device
+    batch = batch.to(device)
+    with mixed_precision(device):
+        out = net(batch.geometry, batch.em)
+    value = loss(out.float(), batch.targets).mean()
+    course.optimiser.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
-    optimiser.step()
+    course.optimiser.step()
     return value.item()
+
+
+@torch.no_grad()
+def _follow(course: Course, decay: float, step: int) -> None:
+    """Move the averaged weights towards those of the network, faster in the first steps."""
+    if not decay:
+        return
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    ours = course.averaged.state_dict()
+    for name, value in course.net.state_dict().items():
+        if value.is_floating_point():
+            ours[name].lerp_(value, share)
+        else:
+            ours[name].copy_(value)
 
 
 def _check_finite(row: LogRow) -> None:
@@ -110,14 +221,15 @@ def _check_finite(row: LogRow) -> None:
         )
 
 
-def validation_loss(net: SiteNet, rows: Packed, loss: Loss, *, batch_size: int = 64) -> float:
+def validation_loss(net: SiteNetwork, rows: Packed, loss: Loss, *, batch_size: int = 64) -> float:
     """Mean loss over rows, both classes counting the same if the targets are labels."""
     net.eval()
-    with torch.inference_mode():
-        parts = [
-            loss(net(batch.geometry, batch.em), batch.targets)
-            for batch in in_order(rows, positions=net.shape.masks, batch_size=batch_size)
-        ]
+    device = next(net.parameters()).device
+    parts = []
+    with torch.inference_mode(), mixed_precision(device):
+        for batch in in_order(rows, positions=net.shape.masks, batch_size=batch_size):
+            moved = batch.to(device)
+            parts.append(loss(net(moved.geometry, moved.em).float(), moved.targets).cpu())
     values = torch.cat(parts).double().numpy()
     if rows.targets is None or rows.targets.ndim > 1:
         return float(values.mean())
@@ -131,36 +243,57 @@ def in_order(rows: Packed, *, positions: bool, batch_size: int = 64) -> Iterator
         yield batch_of(rows, indices, positions=positions)
 
 
-def _batches(net: SiteNet, lesson: Lesson, settings: TrainSettings, epoch: int) -> Iterator[Batch]:
-    """The batches of one epoch: classes balanced, rows changed at random."""
-    net.train()
+def _batches(
+    net: SiteNetwork, lesson: Lesson, settings: TrainSettings, epoch: int
+) -> Iterator[Batch]:
+    """The batches of one epoch, the next one made while this one is learnt from."""
+    order = np.array_split(_order(lesson, settings, epoch), _steps(lesson, settings))
+    make = partial(_batch, net, lesson, settings.seed, epoch)
+    with ThreadPoolExecutor(1, thread_name_prefix="segmend-batches") as pool:
+        ahead = pool.submit(make, 0, order[0])
+        for step in range(len(order)):
+            batch = ahead.result()
+            if step + 1 < len(order):
+                ahead = pool.submit(make, step + 1, order[step + 1])
+            yield batch
+
+
+def _batch(
+    net: SiteNetwork, lesson: Lesson, seed: int, epoch: int, step: int, rows: NDArray[np.int64]
+) -> Batch:
+    """One batch, its rows changed at random."""
     changes = Changes(
-        generator=keyed_generator("augment", settings.seed, epoch),
+        generator=keyed_generator("augment", seed, epoch, step),
         swap=lesson.swap,
         flip=not net.shape.masks,
     )
-    order = _order(lesson, settings, epoch)
-    for indices in np.array_split(order, _steps(lesson, settings)):
-        yield batch_of(lesson.train, indices, positions=net.shape.masks, changes=changes)
+    return batch_of(lesson.train, rows, positions=net.shape.masks, changes=changes)
 
 
 def _rounds(lesson: Lesson, settings: TrainSettings) -> int:
     """How often an epoch goes through the rows."""
-    return math.ceil(settings.epoch_rows / len(lesson.train))
+    return math.ceil(settings.epoch_rows / len(lesson.rows))
 
 
 def _steps(lesson: Lesson, settings: TrainSettings) -> int:
-    return math.ceil(_rounds(lesson, settings) * len(lesson.train) / settings.batch_size)
+    return math.ceil(_rounds(lesson, settings) * len(lesson.rows) / settings.batch_size)
 
 
 def _order(lesson: Lesson, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:
-    rounds, seed, orders = _rounds(lesson, settings), settings.seed, []
+    """Numbers of the rows of an epoch: classes and species equally often, as the settings ask."""
+    rounds, classes, orders = _rounds(lesson, settings), lesson.classes(settings.balance), []
     for number in range(epoch * rounds, (epoch + 1) * rounds):
-        if lesson.binary and lesson.train.targets is not None:
-            orders.append(balanced_order(lesson.train.targets.tolist(), seed, number))
+        if classes is None:
+            orders.append(epoch_order(len(lesson.rows), settings.seed, number))
         else:
-            orders.append(epoch_order(len(lesson.train), seed, number))
-    return np.concatenate(orders)
+            orders.append(balanced_order(classes, settings.seed, number))
+    return lesson.rows[np.concatenate(orders)]
+
+
+def _identity(lesson: Lesson, settings: TrainSettings) -> str:
+    """What a checkpoint must agree with to be gone on from."""
+    rows = lesson.rows
+    return repr((settings, [lesson.train.hashes[i] for i in rows]))
 
 
 def _shape(total: int) -> Callable[[int], float]:
@@ -175,17 +308,14 @@ def _shape(total: int) -> Callable[[int], float]:
     return share
 
 
-def _copy(net: SiteNet) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in net.state_dict().items()}
-
-
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int, epoch: int) -> Iterator[None]:
     """Seeded and deterministic torch inside, everything as it was afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(keyed_generator("training", seed, epoch).integers(2**63)))
+        # A GPU has no deterministic form of some operations: there it is asked for, not forced.
+        torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         try:
             yield
         finally:

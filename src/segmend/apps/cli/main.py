@@ -16,6 +16,7 @@ VERBS = {
     "verify": "Check every byte, row and rule of a benchmark.",
     "audit": "Look for leaks between splits and for answers given away.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",
+    "models": "List the models that can be trained.",
     "train": "Train a model for a task on a benchmark.",
     "predict": "Predict with a trained model on any benchmark.",
     "evaluate": "Score predictions with 95 % intervals beside chance.",

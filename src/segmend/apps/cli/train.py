@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
-from segmend.models.model import MODELS, TrainSettings
-from segmend.models.run import train_run
+from segmend.models.model import BALANCE, INPUTS, MODELS
+from segmend.models.run import Beginning, train_run
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 
 
 @click.command(
-    epilog="Example: segmend train false_split_correction bench --model cnn --out runs/cnn"
+    epilog="Example: segmend train false_split_correction bench --model fusion --out runs/fusion"
 )
 @click.argument("task")
 @click.argument("benchmark", type=click.Path(path_type=Path))
@@ -23,8 +25,26 @@ from segmend.tasks.registry import TASKS
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to create.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=None, help="Passes, for networks.")
+@click.option("--batch-size", type=click.IntRange(1), default=None, help="Rows per step.")
+@click.option("--learning-rate", type=float, default=None, help="Peak learning rate.")
+@click.option("--inputs", type=click.Choice(INPUTS), default=None, help="What networks see.")
+@click.option("--train-rows", type=click.IntRange(2), default=None, help="Only so many rows.")
+@click.option(
+    "--balance", default=None, help=f"What comes equally often, of {', '.join(BALANCE)}; or none."
+)
+@click.option("--start", type=click.Path(path_type=Path), help="Run to fine-tune.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was killed.")
+@click.option("--tensorboard", is_flag=True, help="Write the log for TensorBoard too.")
 def train(
-    task: str, benchmark: Path, model: str | None, out: Path | None, seed: int, epochs: int | None
+    task: str,
+    benchmark: Path,
+    model: str | None,
+    out: Path | None,
+    start: Path | None,
+    resume: bool,
+    tensorboard: bool,
+    balance: str | None,
+    **asked: Any,
 ) -> None:
     """Train a model for TASK on the training rows of BENCHMARK.
 
@@ -32,17 +52,25 @@ def train(
     --model the task's baseline is trained; without --out the run is written to
     runs/BENCHMARK-TASK-MODEL.
     """
-    asked = TASKS[task]
-    name = model or baseline_of(asked)
+    name = model or baseline_of(TASKS[task])
     folder = out or Path("runs") / f"{benchmark.resolve().name}-{task}-{name}"
-    settings = (
-        TrainSettings(seed=seed) if epochs is None else TrainSettings(seed=seed, epochs=epochs)
-    )
+    changes = {key: value for key, value in asked.items() if value is not None}
+    if balance is not None:
+        changes["balance"] = () if balance == "none" else tuple(balance.split(","))
+    settings = replace(MODELS[name].settings, **changes)
     opened = Benchmark.open(benchmark)
     if out is None:
         folder.parent.mkdir(exist_ok=True)
     with Progress() as progress:
         progress.say(f"training {name} for {task} on {benchmark}")
-        run = train_run(opened, asked, name, folder, settings=settings, report=progress.report)
+        run = train_run(
+            opened,
+            TASKS[task],
+            name,
+            folder,
+            settings=settings,
+            beginning=Beginning(resume=resume, start=start, tensorboard=tensorboard),
+            report=progress.report,
+        )
     click.echo(f"{folder}: {name} trained in {run.config['wall_seconds']:.0f} s")
     click.echo(f"next: segmend predict {folder} {benchmark} --out predictions.parquet")

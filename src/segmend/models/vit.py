@@ -1,0 +1,143 @@
+"""The published design: a vision transformer that looks at one picture at a time.
+
+Two patch embeddings (geometry, EM), one encoder for both, a head on the class token; every view
+of a site is an example of its own, and the score of a site is the mean probability over its views
+(reference 3.1). Plain torch. Ours differ from the published training in this: no ImageNet weights,
+one run per task, and for masks the geometry carries world positions, because one naming of the
+sides holds for all views of a row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE
+from segmend.models.attention import Block, positions
+from segmend.models.losses import label_loss, split_mask_loss
+from segmend.models.net import NetShape, SiteNetwork, of_sites
+from segmend.models.network import NetworkModel
+from segmend.models.views import SIZE
+
+PATCH = 16
+LABEL_SMOOTHING = 0.1
+_DROPOUT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class VitSize:
+    """How large a transformer is.
+
+    Attributes:
+        image: Width and height of the pictures it sees, pixels.
+        width: Length of a token.
+        depth: Blocks.
+        heads: Attention heads.
+        head_widths: Channels of the mask head between tokens and the two classes.
+        drop_path: Chance that a branch is left out, rising linearly to this in the last block.
+    """
+
+    image: int
+    width: int
+    depth: int
+    heads: int
+    head_widths: tuple[int, int, int]
+    drop_path: float = 0.1
+
+
+SIZES = {
+    "tiny": VitSize(SIZE, 96, 4, 3, (64, 32, 16)),
+    "base": VitSize(IMAGE_SIZE, 768, 12, 12, (256, 128, 64)),
+}
+"""``base`` is ViT-B/16 as published; ``tiny`` trains on a laptop, at half the resolution."""
+
+
+class VitNet(SiteNetwork):
+    """Pictures of a site to one logit per picture, or to a mask on every geometry view."""
+
+    def __init__(self, shape: NetShape, size: VitSize) -> None:
+        super().__init__(shape)
+        self.size = size
+        if shape.views:
+            self.geometry = nn.Conv2d(shape.channels, size.width, PATCH, stride=PATCH)
+        if shape.planes:
+            self.em = nn.Conv2d(len(EM_CHANNELS), size.width, PATCH, stride=PATCH)
+        self.cls = positions(1, size.width)
+        self.where = positions(1 + (size.image // PATCH) ** 2, size.width)
+        self.blocks = nn.Sequential(
+            *(
+                Block(size.width, size.heads, drop_path=size.drop_path * i / (size.depth - 1))
+                for i in range(size.depth)
+            )
+        )
+        self.norm = nn.LayerNorm(size.width)
+        self.head = (
+            _mask_head(size)
+            if shape.masks
+            else nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(size.width, 1))
+        )
+
+    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
+        """Logits (sites, pictures), geometry views first; masks (sites, views, size, size)."""
+        sites = len(geometry)
+        patches = []
+        if self.shape.views:
+            patches.append(of_sites(self.geometry(geometry.flatten(0, 1)), sites))
+        if self.shape.planes and not self.shape.masks:
+            patches.append(of_sites(self.em(em.flatten(0, 1)), sites))
+        tokens = self._encoded(torch.cat(patches, dim=1).flatten(0, 1))
+        if not self.shape.masks:
+            logits: Tensor = self.head(tokens[:, 0]).reshape(sites, -1)
+            return logits
+        side = math.isqrt(tokens.shape[1] - 1)
+        maps = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+        a, b = self.head(maps).unbind(1)
+        return of_sites(b - a, sites)
+
+    def _encoded(self, patches: Tensor) -> Tensor:
+        """Tokens (pictures, 1 + patches, width), the class token first."""
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1)
+        encoded: Tensor = self.norm(self.blocks(tokens + self.where))
+        return encoded
+
+    def loss(self, out: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing over the pictures of a row; or the mask loss."""
+        if self.shape.masks:
+            return split_mask_loss(out, targets)
+        smooth = targets * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
+        return label_loss(out, smooth[:, None].expand_as(out)).mean(dim=1)
+
+    def log_odds(self, out: Tensor) -> Tensor:
+        """Of the mean probability over the pictures of a site."""
+        return torch.logit(torch.sigmoid(out.double()).mean(dim=1), eps=1e-9)
+
+
+def _mask_head(size: VitSize) -> nn.Sequential:
+    """Patch tokens to two classes per pixel: four transposed convolutions, each doubling."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise((size.width, *size.head_widths)):
+        layers += [nn.ConvTranspose2d(a, b, 2, stride=2), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(size.head_widths[-1], 2, 2, stride=2))
+
+
+class VitTiny(NetworkModel):
+    """The published design, as small as a laptop needs it."""
+
+    size = "tiny"
+    image_size = SIZES["tiny"].image
+
+    def network(self, shape: NetShape) -> SiteNetwork:
+        """An untrained transformer."""
+        return VitNet(shape, SIZES[self.size])
+
+
+class VitBase(VitTiny):
+    """ViT-B/16, as published; for a GPU."""
+
+    size = "base"
+    image_size = SIZES["base"].image
