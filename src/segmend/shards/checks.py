@@ -16,17 +16,21 @@ from segmend.core.errors import SchemaError, SegmendError
 from segmend.core.sample import (
     EM_COLUMNS,
     GEOMETRY_SHAPE,
-    ROW_SCHEMA,
+    PLANES,
+    ROW_SCHEMAS,
     SAMPLE_TYPES,
+    SCHEMA_VERSION,
     SPLIT_MASK_A,
     SPLIT_MASK_B,
     SPLIT_MASK_BACKGROUND,
     SPLIT_MASK_COLUMNS,
     SPLITS,
     SampleType,
+    SchemaVersion,
     channel,
     combined_hash,
     em_channel,
+    em_column,
 )
 
 IMAGE_COLUMNS = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
@@ -44,61 +48,79 @@ _EXPONENT = np.uint16(0x7C00)
 
 
 def derived_columns(
-    kind: SampleType, *, has_em: bool, has_after_mask: bool, present: tuple[str, ...]
+    kind: SampleType, present: tuple[str, ...], version: SchemaVersion = SCHEMA_VERSION
 ) -> dict[str, Any]:
     """The columns of a row that follow from its sample type and from what it holds.
 
     Args:
         kind: Sample type.
-        has_em: Whether it holds any EM slice.
-        has_after_mask: Whether it holds split masks.
         present: Image columns that are not null.
+        version: Version of its schema.
     """
-    return {
+    always = {
         "sample_type": kind.name,
         "same_neuron": kind.same_neuron,
-        "task_routing": list(kind.tasks(has_after_mask=has_after_mask)),
+        "has_em": any(em_column(plane, version) in present for plane in PLANES),
+        "present_slots": sorted(present),
+    }
+    if version == "v1":
+        return always | _derived_v1(kind, present)
+    masks = any(column in present for column in SPLIT_MASK_COLUMNS)
+    return always | {
+        "task_routing": list(kind.tasks(has_after_mask=masks)),
         **{
             column: kind.label if column == f"{kind.label_task}_label" else None
             for column in LABEL_COLUMNS
         },
-        "has_em": has_em,
-        "has_after_mask": has_after_mask,
-        "present_slots": sorted(present),
+        "has_after_mask": masks,
     }
 
 
-def column_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> list[str]:
+def _derived_v1(kind: SampleType, present: tuple[str, ...]) -> dict[str, Any]:
+    """As "Task routing & labels" of the card of the smoke-test set: labels say what type it is."""
+    dual, single = "geometry" in present, "geometry_single" in present
+    shown = dual if kind.dual else single
+    routing = [kind.label_task] if shown else []
+    routing += ["split_mask_generation"] if kind.name == "split_edit" and single else []
+    return {
+        "task_routing": routing,
+        "false_split_correction_label": kind.same_neuron,
+        "false_merge_identification_label": not kind.same_neuron,
+        "has_dual_mask": dual,
+        "has_single_mask": single,
+    }
+
+
+def column_problems(
+    row: Mapping[str, Any], present: tuple[str, ...], version: SchemaVersion = SCHEMA_VERSION
+) -> list[str]:
     """Problems of all columns but the pixels.
 
     Args:
         row: All columns of one row except, possibly, those that hold pixels.
         present: Image columns of the row that are not null.
+        version: Version of its schema.
     """
     kind = SAMPLE_TYPES.get(row["sample_type"])
     if kind is None:
         return [f"sample_type is {row['sample_type']!r}"]
-    problems = _nullability_problems(row, present)
+    problems = _nullability_problems(row, present, version)
     if problems:
         return problems
     masks = [c for c in SPLIT_MASK_COLUMNS if c in present]
     if masks and (kind.name != "split_edit" or len(masks) != len(SPLIT_MASK_COLUMNS)):
         problems.append(f"a {kind.name} row holds {', '.join(masks)}")
-    expected = derived_columns(
-        kind,
-        has_em=any(c in present for c in EM_COLUMNS),
-        has_after_mask=bool(masks),
-        present=present,
-    )
-    for column, value in expected.items():
+    for column, value in derived_columns(kind, present, version).items():
         if row[column] != value:
             problems.append(f"{column} is {row[column]!r}, a {kind.name} row must have {value!r}")
     return problems + _identity_problems(row)
 
 
-def _nullability_problems(row: Mapping[str, Any], present: tuple[str, ...]) -> list[str]:
+def _nullability_problems(
+    row: Mapping[str, Any], present: tuple[str, ...], version: SchemaVersion
+) -> list[str]:
     problems = []
-    for field in ROW_SCHEMA:
+    for field in ROW_SCHEMAS[version]:
         null = field.name not in present if field.shape else row[field.name] is None
         if null and not field.nullable:
             problems.append(f"{field.name} is null")
@@ -191,7 +213,19 @@ def pixel_problems(
         em: EM slices by any name, uint8, ``(rows, columns, 3)``.
         split_masks: Split masks by any name, uint8, ``(rows, columns)``.
     """
-    problems = geometry_problems(geometry, dual=kind.dual)
+    return geometry_problems(geometry, dual=kind.dual) + slice_problems(
+        kind, em=em, split_masks=split_masks
+    )
+
+
+def slice_problems(
+    kind: SampleType,
+    *,
+    em: Mapping[str, NDArray[np.uint8]],
+    split_masks: Mapping[str, NDArray[np.uint8]],
+) -> list[str]:
+    """Problems of the decoded EM slices and split masks; arguments as `pixel_problems`."""
+    problems: list[str] = []
     mask_a, mask_b = em_channel("mask_a"), em_channel("mask_b")
     for name, image in em.items():
         masks = image[..., [mask_a, mask_b]]

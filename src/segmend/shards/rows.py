@@ -14,7 +14,6 @@ from segmend.core.errors import BadInputError, ReadFailedError, SchemaError
 from segmend.core.sample import (
     ROW_SCHEMA,
     ROW_SCHEMAS,
-    VIEWS,
     Split,
     combined_hash,
     em_column,
@@ -89,9 +88,7 @@ def make_row(
         "split": identity.split,
         "species": identity.species,
         "metadata": json_text(metadata),
-        **derived_columns(
-            kind, has_em=bool(images), has_after_mask=len(masks) == len(VIEWS), present=present
-        ),
+        **derived_columns(kind, present),
     }
     problems += column_problems(row, present)
     if problems:

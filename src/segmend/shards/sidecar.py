@@ -77,10 +77,6 @@ def sidecar_columns(version: SchemaVersion) -> pa.Schema:
 SIDECAR_SCHEMA = sidecar_columns("v2")
 """The same of the current version."""
 
-PUBLISHED_SIDECAR = (*PUBLISHED, "shard")
-"""Columns of a sidecar as published, in any order. It says neither where in its shard a row lies
-nor what its metadata hold."""
-
 # Ours is always the site itself. Published rows have none; there it is the point that decides the
 # split (card of ConnectomeBench2 v2, "Train/val/test split").
 _PUBLISHED_ANCHOR = {

@@ -12,14 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, VerificationError
-from segmend.core.sample import EM_COLUMNS, SAMPLE_TYPES, SPLIT_MASK_COLUMNS, SPLITS, SampleType
-from segmend.shards.arrow import arrow_schema
+from segmend.core.sample import (
+    PLANES,
+    SAMPLE_TYPES,
+    SCHEMA_VERSION,
+    SPLIT_MASK_COLUMNS,
+    SPLITS,
+    SampleType,
+    SchemaVersion,
+    draws_pair,
+    em_column,
+    image_columns,
+)
+from segmend.shards.arrow import schema_version
 from segmend.shards.checks import (
-    IMAGE_COLUMNS,
     LABEL_COLUMNS,
     column_problems,
-    pixel_problems,
+    geometry_problems,
     row_origin,
+    slice_problems,
 )
 from segmend.shards.defects import DEFECTS
 from segmend.shards.layout import CARD, DEMO, SHARDS_CSV, ShardRecord, in_order, read_shards_csv
@@ -95,10 +106,12 @@ class _Findings:
 
     Attributes:
         demo: Rows of the demo file by key that have not been met in a shard.
+        version: Version of the schema, once a file has told it.
         ours: Whether a row was made by segmend.
     """
 
     demo: dict[str, dict[str, Any]]
+    version: SchemaVersion | None = None
     problems: list[Problem] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -148,7 +161,9 @@ def verify(
     for key in findings.demo:
         findings.add(DEMO, f"row {key} occurs in no shard as it is here")
     for split in SPLITS:
-        for where, what in sidecar_problems(folder, shards, split):
+        for where, what in sidecar_problems(
+            folder, shards, split, findings.version or SCHEMA_VERSION
+        ):
             findings.add(where, what)
     if findings.ours or not findings.counts:
         findings.add(CARD, *card_problems(folder, shards))
@@ -169,10 +184,22 @@ def _read_demo(folder: Path, findings: _Findings) -> None:
     except (OSError, pa.ArrowException) as error:
         findings.add(DEMO, f"cannot be read: {error}")
         return
-    if not table.schema.equals(arrow_schema()):
-        findings.add(DEMO, "has other columns than the schema")
+    if not _has_columns(table.schema, DEMO, findings):
         return
     findings.demo = {row["combined_sample_hash"]: row for row in table.to_pylist()}
+
+
+def _has_columns(schema: pa.Schema, where: str, findings: _Findings) -> bool:
+    """Whether a file has the columns of the schema that the files before it have."""
+    try:
+        found = schema_version(schema, where)
+    except SchemaError as error:
+        findings.add(where, f"has other columns than the schema: {error.found}")
+        return False
+    findings.version = findings.version or found
+    if found != findings.version:
+        findings.add(where, f"has other columns than the schema: {found}, not {findings.version}")
+    return found == findings.version
 
 
 def _verify_shard(folder: Path, record: ShardRecord, findings: _Findings) -> None:
@@ -197,8 +224,7 @@ def _verify_groups(file: pq.ParquetFile, record: ShardRecord, findings: _Finding
     if file.metadata.num_rows != record.n_samples:
         n = file.metadata.num_rows
         findings.add(record.path, f"has {n} rows, {SHARDS_CSV} says {record.n_samples}")
-    if not file.schema_arrow.equals(arrow_schema()):
-        findings.add(record.path, "has other columns than the schema")
+    if not _has_columns(file.schema_arrow, record.path, findings):
         return
     for group in range(file.num_row_groups):
         where = f"{record.path} row group {group}"
@@ -222,8 +248,9 @@ def _verify_row(row: dict[str, Any], record: ShardRecord, where: str, findings: 
         findings.add(where, f"split is {row['split']!r} in a shard of '{record.split}'")
     if findings.demo.get(key) == row:
         del findings.demo[key]
-    present = tuple(c for c in IMAGE_COLUMNS if row[c] is not None)
-    decoded, damage = _decoded(row, present)
+    version = findings.version or SCHEMA_VERSION
+    present = tuple(c for c in image_columns(version) if row[c] is not None)
+    decoded, damage = _decoded(row, present, version)
     findings.add(where, *damage)
     kind = SAMPLE_TYPES.get(row["sample_type"])
     try:
@@ -232,17 +259,21 @@ def _verify_row(row: dict[str, Any], record: ShardRecord, where: str, findings: 
         origin = "metric"  # reported with the columns
     findings.ours |= origin != "foreign"
     if kind is not None:
-        values, met = repair(decoded, origin, kind=kind)
+        values, met = repair(decoded, origin, kind=kind, version=version)
         findings.defects.update(set(defect_names(met)))
         # Ours must be right as they are, published ones once they are repaired.
         decoded = values if origin == "foreign" else decoded
-        findings.add(where, *_pixel_problems(decoded, kind))
-    findings.add(where, *column_problems(row | decoded, present))
+        findings.add(where, *_pixel_problems(decoded, kind, version))
+    findings.add(where, *column_problems(row | decoded, present, version))
 
 
-def _decoded(row: Mapping[str, Any], present: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+def _decoded(
+    row: Mapping[str, Any], present: tuple[str, ...], version: SchemaVersion
+) -> tuple[dict[str, Any], list[str]]:
     """What of a row can be decoded, and why the rest cannot."""
-    decoded: dict[str, Any] = {column: row[column] for column in (*LABEL_COLUMNS, "metadata")}
+    # Labels of v1 are for every task, as its card says.
+    labels = LABEL_COLUMNS if version == "v2" else ()
+    decoded: dict[str, Any] = {column: row[column] for column in (*labels, "metadata")}
     damage = []
     for column in present:
         try:
@@ -252,12 +283,17 @@ def _decoded(row: Mapping[str, Any], present: tuple[str, ...]) -> tuple[dict[str
     return decoded, damage
 
 
-def _pixel_problems(decoded: Mapping[str, Any], kind: SampleType) -> list[str]:
-    if "geometry" not in decoded:
-        return []  # reported already
-    return pixel_problems(
-        kind,
-        geometry=decoded["geometry"],
-        em={c: decoded[c] for c in EM_COLUMNS if c in decoded},
-        split_masks={c: decoded[c] for c in SPLIT_MASK_COLUMNS if c in decoded},
-    )
+def _pixel_problems(
+    decoded: Mapping[str, Any], kind: SampleType, version: SchemaVersion
+) -> list[str]:
+    """Problems of the pictures that could be decoded; the others are reported already."""
+    slices = {em_column(plane, version) for plane in PLANES}
+    problems = [
+        problem
+        for column in ("geometry", "geometry_single")
+        if column in decoded
+        for problem in geometry_problems(decoded[column], dual=draws_pair(column, kind, version))
+    ]
+    em = {c: image for c, image in decoded.items() if c in slices}
+    masks = {c: mask for c, mask in decoded.items() if c in SPLIT_MASK_COLUMNS}
+    return problems + slice_problems(kind, em=em, split_masks=masks)

@@ -12,14 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segmend.core.errors import ReadFailedError, SchemaError, VerificationError
-from segmend.core.sample import SPLIT_FOLDERS
+from segmend.core.sample import SPLIT_FOLDERS, SchemaVersion
 from segmend.shards.layout import CARD, SHARDS_CSV, ShardRecord, sidecar_path
 from segmend.shards.sidecar import (
-    PUBLISHED,
-    PUBLISHED_SIDECAR,
-    SIDECAR_SCHEMA,
     nullable_labels,
+    published_columns,
     shard_sidecar,
+    sidecar_columns,
 )
 
 _HEADER = re.compile(r"---\n(?P<yaml>.*?)\n---\n", re.DOTALL)
@@ -40,7 +39,7 @@ def extra_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[str]:
 
 
 def sidecar_problems(
-    folder: Path, shards: Sequence[ShardRecord], split: str
+    folder: Path, shards: Sequence[ShardRecord], split: str, version: SchemaVersion
 ) -> Iterator[tuple[str, str]]:
     """Problems of one split's sidecar, as (where, what).
 
@@ -59,11 +58,11 @@ def sidecar_problems(
     except (OSError, pa.ArrowException) as error:
         yield where, f"cannot be read: {error}"
         return
-    if set(table.schema.names) == set(PUBLISHED_SIDECAR):
-        for what in _published_problems(folder, paths, table):
+    if set(table.schema.names) == {*published_columns(version), "shard"}:
+        for what in _published_problems(folder, paths, table, version):
             yield where, what
         return
-    if not table.schema.equals(SIDECAR_SCHEMA):
+    if not table.schema.equals(sidecar_columns(version)):
         yield where, "has other columns than a sidecar"
         return
     named = table.column("shard").to_pylist()
@@ -74,29 +73,35 @@ def sidecar_problems(
         if name in rows_of:
             rows_of[name].append(i)
     for path, rows in rows_of.items():
-        for what in _shard_rows_problems(folder, path, table.take(rows)):
+        for what in _shard_rows_problems(folder, path, table.take(rows), version):
             yield where, what
 
 
-def _shard_rows_problems(folder: Path, shard: str, said: pa.Table) -> Iterator[str]:
-    true, wrong = _true_sidecar(folder, shard)
+def _shard_rows_problems(
+    folder: Path, shard: str, said: pa.Table, version: SchemaVersion
+) -> Iterator[str]:
+    true, wrong = _true_sidecar(folder, shard, version)
     yield from wrong
     if true is None:
         return
     if said.num_rows != true.num_rows:
         yield f"has {said.num_rows} rows of {shard}, which holds {true.num_rows}"
         return
-    yield from _differences(said, true, shard, SIDECAR_SCHEMA.names)
+    yield from _differences(said, true, shard, said.column_names)
 
 
-def _true_sidecar(folder: Path, shard: str) -> tuple[pa.Table | None, list[str]]:
+def _true_sidecar(
+    folder: Path, shard: str, version: SchemaVersion
+) -> tuple[pa.Table | None, list[str]]:
     """What the sidecar should say of a shard, or why that cannot be told."""
     try:
-        return shard_sidecar(folder, shard), []
+        true = shard_sidecar(folder, shard)
     except VerificationError as error:
         return None, [str(error)]
     except (ReadFailedError, SchemaError):
         return None, []  # reported with the shard
+    # A shard of another version is reported too.
+    return (true if true.schema.equals(sidecar_columns(version)) else None), []
 
 
 def _differences(
@@ -113,7 +118,9 @@ def _differences(
             yield f"{name} of {shard} row {i} is {a!r}, the shard says {b!r}{more}"
 
 
-def _published_problems(folder: Path, paths: Sequence[str], said: pa.Table) -> Iterator[str]:
+def _published_problems(
+    folder: Path, paths: Sequence[str], said: pa.Table, version: SchemaVersion
+) -> Iterator[str]:
     """Problems of a sidecar as published, whose rows are in any order: found by their key."""
     said = nullable_labels(said)
     keys = said.column("combined_sample_hash")
@@ -121,7 +128,7 @@ def _published_problems(folder: Path, paths: Sequence[str], said: pa.Table) -> I
         yield "names a key twice"
     met = 0
     for path in paths:
-        true, wrong = _true_sidecar(folder, path)
+        true, wrong = _true_sidecar(folder, path, version)
         yield from wrong
         if true is None:
             continue
@@ -130,7 +137,9 @@ def _published_problems(folder: Path, paths: Sequence[str], said: pa.Table) -> I
             yield f"lacks {at.null_count} of the {true.num_rows} rows of {path}"
         there = at.is_valid()
         met += true.num_rows - at.null_count
-        yield from _differences(said.take(at.drop_null()), true.filter(there), path, PUBLISHED)
+        yield from _differences(
+            said.take(at.drop_null()), true.filter(there), path, published_columns(version)
+        )
     if said.num_rows > met:
         yield f"has {said.num_rows - met} rows that its shards do not hold"
 
