@@ -1,10 +1,13 @@
 """Mapping supervoxels to neurites equals a dictionary, the truth of the tissue, and numpy."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmend.annotations import agglomeration as module
 from segmend.annotations.agglomeration import Agglomeration, stack
 from segmend.annotations.columns import Categories, Lists
 from segmend.annotations.neurites import read_axons, read_dendrites
@@ -117,3 +120,31 @@ def test_what_is_no_agglomeration_is_refused(lists, more, message):
 def test_float_labels_are_refused():
     with pytest.raises(BadInputError, match="must be integers"):
         made([[1]]).relabel(np.ones(3))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_dense_and_far_ids_map_alike_in_any_number_of_parts(data):
+    near = data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=60, unique=True))
+    far = data.draw(st.booleans())
+    ids = np.array(near, np.uint64) + (np.uint64(2**60) if far else np.uint64(0))
+    cut = data.draw(st.integers(0, len(ids)))
+    made = Agglomeration.of_lists(Lists.of_arrays([ids[:cut], ids[cut:]]))
+    assert bool(len(made.table)) is not far
+    labels = np.concatenate([ids, ids + np.uint64(1), np.zeros(3, np.uint64)])
+    out = np.empty(labels.shape, np.uint64)
+    with patch.object(module, "PART", data.draw(st.integers(1, 200))):
+        assert made.relabel(labels, out=out) is out
+    np.testing.assert_array_equal(out, made.neurite_of(labels))
+
+
+def test_neurites_with_ids_beyond_uint32_keep_them_in_the_table():
+    made = Agglomeration.of_lists(Lists.of_arrays([[1], [2]]), ids=np.array([5, 2**63], np.uint64))
+    assert made.relabel(np.array([2, 1, 0, 9], np.uint32)).tolist() == [2**63, 5, 0, 0]
+
+
+@pytest.mark.parametrize("wrong", [np.empty(2, np.uint64), np.empty(3, np.uint32)])
+def test_labels_are_not_mapped_into_an_array_that_does_not_fit(wrong):
+    made = Agglomeration.of_lists(Lists.of_arrays([[1], [2]]))
+    with pytest.raises(BadInputError, match=r"labels of shape \(3,\) cannot be mapped"):
+        made.relabel(np.array([1, 2, 3], np.uint32), out=wrong)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,13 @@ from segmend.core.ids import Ids, as_id, as_ids
 CACHE_BITS = 17
 """Answers that a mapping keeps: 2**17 of 16 bytes stay in the cache of a core, and a box of 512
 voxels a side holds fewer supervoxels."""
+
+PART = 2**23
+"""Voxels that a core maps at a time."""
+
+TABLE_SPREAD = 16
+"""A table may have as many entries as this for every supervoxel: SegEM numbers from 1 without gaps,
+and neurites hold a good part of all supervoxels."""
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2**64 divided by the golden ratio, odd: spreads ids over the cache (Knuth, TAOCP 3, 6.4)."""
@@ -33,6 +42,8 @@ class Agglomeration:
         neuron_ids: The neuron each belongs to, 0 for none; None if unknown.
         keys: All supervoxels, sorted.
         owners: The neurite of each of ``keys``, uint64.
+        table: The neurite by supervoxel id, 0 for none: uint32, or uint64 where ids need it. Empty
+            where the ids of the supervoxels lie too far apart for it.
     """
 
     ids: Ids
@@ -41,6 +52,7 @@ class Agglomeration:
     neuron_ids: Ids | None
     keys: Ids
     owners: Ids
+    table: NDArray[np.unsignedinteger]
 
     @classmethod
     def of_lists(
@@ -79,7 +91,8 @@ class Agglomeration:
         order = np.argsort(values, kind="stable")
         keys, owners = values[order], numbers[rows[order]]
         _check_keys(keys, owners)
-        return cls(numbers, Lists.of_sizes(values, sizes), classes, neuron_ids, keys, owners)
+        kept = Lists.of_sizes(values, sizes)
+        return cls(numbers, kept, classes, neuron_ids, keys, owners, _table(keys, owners))
 
     def row(self, neurite: int) -> int:
         """Row of a neurite in every column.
@@ -117,31 +130,60 @@ class Agglomeration:
         at = np.minimum(np.searchsorted(self.keys, ids), len(self.keys) - 1)
         return np.where(self.keys[at] == ids, self.owners[at], np.uint64(0))
 
-    def relabel(self, labels: NDArray[Any], *, keep_others: bool = False) -> Ids:
-        """Map an array of supervoxels to neurites.
+    def relabel(
+        self, labels: NDArray[Any], *, keep_others: bool = False, out: Ids | None = None
+    ) -> Ids:
+        """Map an array of supervoxels to neurites, on all cores.
 
         Args:
             labels: Integer ids of supervoxels, any shape.
             keep_others: What supervoxels of no neurite become: themselves, or 0.
+            out: Where to write, uint64, contiguous, the same shape; by default a new array, of
+                which the first touch costs as much time as the mapping.
 
         Returns:
             uint64, the same shape.
 
         Raises:
-            BadInputError: if the labels are no ids; with ``keep_others``, if a supervoxel that
-                stays has the id of a neurite, so that the two could not be told apart.
+            BadInputError: if the labels are no ids, or ``out`` does not fit them; with
+                ``keep_others``, if a supervoxel that stays has the id of a neurite, so that the two
+                could not be told apart.
         """
         plain = labels.dtype.kind == "u" and labels.dtype.isnative
         flat = np.ascontiguousarray(labels if plain else as_ids(labels)).reshape(-1)
-        out = np.empty(flat.shape, np.uint64)
-        clash = _relabel(flat, self.keys, self.owners, self.ids, keep_others, out)
+        if out is None:
+            out = np.empty(labels.shape, np.uint64)
+        elif out.dtype != np.uint64 or out.shape != labels.shape or not out.flags.c_contiguous:
+            raise BadInputError(
+                f"labels of shape {labels.shape} cannot be mapped into this array",
+                found=f"it is {out.dtype} of shape {out.shape}",
+                fix="Pass a contiguous uint64 array of their shape",
+            )
+        clash = self._map(flat, out.reshape(-1), keep_others=keep_others)
         if clash >= 0:
             raise BadInputError(
                 f"supervoxel {flat[clash]} belongs to no neurite and cannot stay as it is",
                 found="a neurite has the same id",
                 fix="Call relabel on with_lowest_supervoxels(), or without keep_others",
             )
-        return out.reshape(labels.shape)
+        return out
+
+    def _map(self, labels: NDArray[Any], out: Ids, *, keep_others: bool) -> int:
+        """Map in parts, on all cores; the place of a label that may not stay, or -1."""
+
+        def part(start: int) -> int:
+            one, to = labels[start : start + PART], out[start : start + PART]
+            if len(self.table) and not keep_others:
+                _look_up(one, self.table, to)
+                return -1
+            at = _relabel(one, self.keys, self.owners, self.ids, keep_others, to)
+            return at if at < 0 else start + at
+
+        starts = range(0, len(labels), PART)
+        if len(starts) <= 1:
+            return max(map(part, starts), default=-1)
+        with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+            return max(pool.map(part, starts))
 
     def with_lowest_supervoxels(self) -> Agglomeration:
         """The same neurites, each under the id of its lowest supervoxel; empty ones are gone."""
@@ -178,6 +220,17 @@ def stack(parts: Sequence[Agglomeration]) -> Agglomeration:
     return Agglomeration.of_lists(Lists.of_arrays(lists), ids=np.concatenate(ids))
 
 
+def _table(keys: Ids, owners: Ids) -> NDArray[np.unsignedinteger]:
+    """Owners by key, where keys are dense enough."""
+    size = int(keys[-1]) + 1 if len(keys) else 0
+    if size > TABLE_SPREAD * len(keys) + 2**16:
+        return np.empty(0, np.uint32)
+    small = not len(owners) or int(owners.max()) < 2**32
+    table = np.zeros(size, np.uint32 if small else np.uint64)
+    table[keys] = owners
+    return table
+
+
 def _check_keys(keys: Ids, owners: Ids) -> None:
     if keys.size and keys[0] == 0:
         raise BadInputError(f"neurite {owners[0]} names supervoxel 0", found="0 is none")
@@ -189,6 +242,17 @@ def _check_keys(keys: Ids, owners: Ids) -> None:
             found=f"{shared.size} supervoxels belong to more than one neurite",
             fix="Map with the agglomerations one at a time",
         )
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    labels: NDArray[Any], table: NDArray[np.unsignedinteger], out: NDArray[np.uint64]
+) -> None:
+    """Map labels by a table; those beyond it have no neurite."""
+    size = np.uint64(len(table))
+    for i in range(len(labels)):
+        label = np.uint64(labels[i])
+        out[i] = table[label] if label < size else 0
 
 
 @njit(cache=True, nogil=True)

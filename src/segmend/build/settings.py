@@ -34,6 +34,10 @@ class Source(Table, frozen=True):
         volume: Name of this volume among several of one data set.
         split: With the rule ``volume``: the split that all its rows belong to.
         parameters: For ``synthetic``: the tissue's parameters.
+        box_nm: The part that questions are asked about, start and stop ``(z, y, x)`` nm; by
+            default all of it. What a view shows may lie beyond.
+        automatic: The label layer that is proofread.
+        neurons: The label layer that says what belongs together.
     """
 
     dataset: str
@@ -41,6 +45,9 @@ class Source(Table, frozen=True):
     volume: str = ""
     split: Split | None = None
     parameters: dict[str, Any] = {}
+    box_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    automatic: str = "automatic"
+    neurons: str = "neurons"
 
 
 class Edits(Table, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any
 from segmend.build.settings import PlanSettings, Source, source_name
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
+from segmend.core.box import Box
 from segmend.core.errors import PlanError
 from segmend.core.grid import VoxelGrid
 from segmend.render.site import Layers
@@ -24,7 +25,8 @@ class OpenedSource:
         source: What the plan says.
         dataset: The data set.
         layers: What is drawn from.
-        grid: The grid that all layers share.
+        grid: The grid that all layers share, of the part that questions are asked about.
+        box: That part, nm.
     """
 
     name: str
@@ -32,6 +34,7 @@ class OpenedSource:
     dataset: Dataset
     layers: Layers
     grid: VoxelGrid
+    box: Box
 
     def facts(self) -> dict[str, Any]:
         """What the plan and the card say about it."""
@@ -71,7 +74,7 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
     path = folder / source.path if source.path else None
     dataset = open_dataset(record, path=path, **source.parameters)
     name = source_name(source)
-    needed = {"automatic", "neurons", settings.edits.sides}
+    needed = {source.automatic, source.neurons, *_sides(settings)}
     if not needed <= set(dataset.labels):
         raise PlanError(
             f"source '{name}' cannot make edits",
@@ -84,6 +87,23 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
             found=f"edits.source is 'synthetic-log', its tables are {dataset.record.tables}",
             fix="Use edits.source = 'overlap'",
         )
-    volumes = {"image": dataset.image, **{n: dataset.labels[n] for n in sorted(needed)}}
+    roles = {"automatic": source.automatic, "neurons": source.neurons}
+    roles |= {side: side for side in _sides(settings)}
+    volumes = {"image": dataset.image, **{r: dataset.labels[n] for r, n in roles.items()}}
     grid = common_grid(volumes)
-    return OpenedSource(name, source, dataset, Layers(**volumes), grid)
+    box = grid.box if source.box_nm is None else Box(*source.box_nm)
+    if not grid.box.contains(box):
+        raise PlanError(
+            f"box_nm of source '{name}' reaches outside its layers",
+            found=f"the box is {box}, the layers cover {grid.box}",
+            fix="Give a box inside them, (z, y, x) nm",
+        )
+    voxels = grid.to_voxels(box)
+    return OpenedSource(
+        name, source, dataset, Layers(**volumes), grid.crop(voxels), grid.to_box(voxels)
+    )
+
+
+def _sides(settings: PlanSettings) -> tuple[str, ...]:
+    """Layers that sides of splits need beyond the two that are compared."""
+    return () if settings.edits.sides == "neurons" else (settings.edits.sides,)

@@ -9,6 +9,7 @@ from typing import Any
 
 from segmend.build.settings import PlanSettings, Source
 from segmend.build.sources import OpenedSource, open_source
+from segmend.catalog.located_synapses import located_synapses
 from segmend.core.box import Point
 from segmend.core.errors import NoSamplesError
 from segmend.core.ids import Ids
@@ -23,6 +24,7 @@ from segmend.samples.candidate import Candidate
 from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.draw import draw_candidates
 from segmend.segments.contacts import Contacts, find_contacts
+from segmend.synthetic.history import Synapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ def survey(source: Source, *, settings: PlanSettings, folder: Path) -> Survey:
 def _candidates(
     one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
 ) -> tuple[Candidate, ...]:
-    automatic, neurons = one.dataset.segments("automatic"), one.dataset.segments("neurons")
-    supervoxels = one.dataset.segments("supervoxels") if one.layers.supervoxels else None
+    source = one.source
+    automatic = one.dataset.segments(source.automatic, one.box)
+    neurons = one.dataset.segments(source.neurons, one.box)
+    supervoxels = one.dataset.segments("supervoxels", one.box) if one.layers.supervoxels else None
     contacts = find_contacts(automatic, one.grid)
     edits = _edits(one, settings, automatic, neurons, contacts)
     if supervoxels is not None:
@@ -97,7 +101,7 @@ def _candidates(
         neurons=neurons,
         contacts=contacts,
         edits=edits,
-        synapses=one.dataset.synapses,
+        synapses=_synapses(one, automatic, excluded),
         rules=rules,
         seed=settings.seed,
         supervoxels=supervoxels,
@@ -106,6 +110,17 @@ def _candidates(
     for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):
         excluded.update({f"{stage}: {reason}": n for reason, n in reasons.items()})
     return drawn.candidates
+
+
+def _synapses(one: OpenedSource, automatic: Ids, excluded: Counter[str]) -> tuple[Synapse, ...]:
+    """The synapses of the data set, those of a published table found in the segmentation."""
+    if "synapses" not in one.dataset.annotations:
+        return one.dataset.synapses
+    found, left_out = located_synapses(
+        one.dataset.annotations, automatic, one.grid, whole=one.layers.automatic.grid
+    )
+    excluded.update({f"samples: synapse_control: {why}": n for why, n in left_out.items()})
+    return found
 
 
 def _edits(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segmend.catalog.annotations import Annotations
 from segmend.catalog.cases import with_cases
 from segmend.catalog.classes import As, class_volume, detected, tells_classes
 from segmend.catalog.extent import check_box
@@ -143,6 +144,8 @@ class Dataset:
         if self.record.generated:
             return f"{self.record.generated}:{self.at.of(self.record, MAIN).stem}"
         files = {layer.file for layer in self.layers.values() if not layer.urls}
+        mapped = {name for layer in self.layers.values() for name in layer.agglomerates}
+        files |= {self.record.annotations[name].file for name in mapped}
         urls = sorted({layer.urls[0] for layer in self.layers.values() if layer.urls})
         sums = {name: self._sha256(name) for name in sorted(files)}
         if not urls and set(sums) == {MAIN}:
@@ -162,7 +165,20 @@ class Dataset:
         layers = self.layers
         if name not in layers:
             raise unknown_name(f"layer of '{self.name}'", name, layers)
-        return open_layer(self.record, name, layers[name], at=self.at, volume=self.volume)
+        opened = open_layer(self.record, name, layers[name], at=self.at, volume=self.volume)
+        names = layers[name].agglomerates
+        if not names:
+            return opened
+        require("numba", extra="build")
+        from segmend.catalog.agglomerated import AgglomeratedDriver
+
+        source = f"{opened.source} as {' and '.join(names)}"
+        return Volume(AgglomeratedDriver(opened, self.annotations, names, source))
+
+    @property
+    def annotations(self) -> Annotations:
+        """Tables and tracings that are published beside the volumes, by name."""
+        return Annotations(self.record, self.at)
 
     @property
     def edits(self) -> tuple[TrueEdit, ...]:

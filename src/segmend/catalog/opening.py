@@ -62,8 +62,20 @@ def _file(record: Record, layer: Layer, at: Location, volume: str) -> Path:
         place = place / layer.member.format(volume=volume)
     if place.exists():
         return place
-    published = record.files[layer.file].urls
-    raise ReadFailedError(
+    raise missing_file(record, place, layer.file, at)
+
+
+def missing_file(record: Record, place: Path, name: str, at: Location) -> ReadFailedError:
+    """The error for a file of a record that is not where it is looked for.
+
+    Args:
+        record: The data set.
+        place: Where it should be.
+        name: The file's name in the record.
+        at: Where the files lie.
+    """
+    published = record.files[name].urls
+    return ReadFailedError(
         f"there is no file {place}",
         found=f"'{record.name}' looks for its files in {at.folder}",
         fix=f"Run: segmend fetch {record.name}"

@@ -81,6 +81,8 @@ class Layer(Strict, frozen=True):
         offset_nm: Corner of the first voxel ``(z, y, x)``; None: the file says, or 0.
         axes: Order of the stored axes, where the file does not say: ``"xyz"``.
         options: What only its driver takes, see `segmend.volumes.open_volume`.
+        agglomerates: Annotations whose neurites its supervoxels are mapped to on reading; the ids
+            of the second follow those of the first, 0 is no neurite.
         metadata_sha256: Of the file that describes a remote volume (``info``); empty: unknown.
     """
 
@@ -97,7 +99,30 @@ class Layer(Strict, frozen=True):
     offset_nm: tuple[float, float, float] | None = None
     axes: str = ""
     options: dict[str, Any] = {}
+    agglomerates: tuple[str, ...] = ()
     metadata_sha256: str = ""
+
+
+class Beside(Strict, frozen=True):
+    """A table or a folder of tracings that is published beside the volumes.
+
+    Attributes:
+        doc: What it holds.
+        file: Name of the file it lies in.
+        reader: What reads it, see `segmend.catalog.annotations.READERS`.
+    """
+
+    doc: str
+    file: str
+    reader: Literal[
+        "l4dense-axons",
+        "l4dense-dendrites",
+        "l4dense-spine-heads",
+        "l4dense-synapses",
+        "l4dense-segments",
+        "l4dense-connectome",
+        "tracings",
+    ]
 
 
 class Part(Strict, frozen=True):
@@ -163,6 +188,7 @@ class Record(Strict, frozen=True):
         generated: What makes it, if it is not read: ``synthetic``.
         parameters: For a generated data set: what is made unless the caller says otherwise.
         tables: Further contents: ``edits``, ``synapses``, ``skeletons``.
+        annotations: Tables and tracings that are published beside the volumes, by name.
         regions: Layers whose segments are named regions of the tissue.
         tissue: Organ or region.
         modality: For example ``FIB-SEM``.
@@ -194,6 +220,7 @@ class Record(Strict, frozen=True):
     generated: Literal["", "synthetic"] = ""
     parameters: dict[str, int] = {}
     tables: tuple[Literal["edits", "synapses", "skeletons"], ...] = ()
+    annotations: dict[str, Beside] = {}
     regions: tuple[str, ...] = ()
     tissue: str = ""
     modality: str = ""
@@ -276,6 +303,22 @@ def _check(record: Record, source: str) -> None:
                     f"{source}: layer '{name}' lies in the file '{layer.file}', which has no entry",
                     found=f"files: {sorted(record.files) or 'none'}",
                     fix=f"Add [files.{layer.file}] with its path, or give the layer urls",
+                )
+    for name, beside in record.annotations.items():
+        if beside.file not in record.files:
+            raise SchemaError(
+                f"{source}: annotation '{name}' lies in the file '{beside.file}', which has no "
+                "entry",
+                found=f"files: {sorted(record.files) or 'none'}",
+                fix=f"Add [files.{beside.file}] with its path",
+            )
+    for layers in parts:
+        for name, layer in layers.items():
+            unknown = sorted(set(layer.agglomerates) - set(record.annotations))
+            if unknown:
+                raise SchemaError(
+                    f"{source}: layer '{name}' maps to the neurites of '{unknown[0]}'",
+                    found=f"annotations: {sorted(record.annotations) or 'none'}",
                 )
     for name in record.regions:
         painted = record.layers.get(name)

@@ -40,8 +40,15 @@ def wanted_files(
     record: Record, version: str, volume: str, *, layers: Collection[str], box: Box | None
 ) -> tuple[Wanted, ...]:
     """What must be fetched; for the arguments see `segmend.catalog.fetching.fetch_files`."""
-    chosen = _layers(record, version, volume, layers)
-    return tuple(dict.fromkeys(_each(record, chosen, box)))
+    tables = [name for name in layers or record.annotations if name in record.annotations]
+    named = [name for name in layers if name not in record.annotations]
+    chosen = _layers(record, version, volume, named) if named or not layers else []
+    # Neurites of layers that are mapped on reading come with their tables.
+    tables += [name for _, layer in chosen for name in layer.agglomerates]
+    files = [record.files[record.annotations[name].file] for name in tables]
+    # A folder of tracings has no list of its files: people get it whole from its owners.
+    extra = [Wanted(file) for file in files if file.urls]
+    return tuple(dict.fromkeys([*_each(record, chosen, box), *extra]))
 
 
 def _layers(

@@ -1,7 +1,10 @@
-"""L4dense: folders of HDF5 cubes as MATLAB writes them (reference/datasets.md, B)."""
+"""L4dense: folders of HDF5 cubes and the tables beside them (reference/datasets.md, B)."""
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,24 @@ import msgspec
 import numpy as np
 
 from segmend.catalog.record import Layer, Record
-from segmend.testing.standins.derived import dense, derive, tissue
+from segmend.core.box import Point
+from segmend.core.grid import VoxelGrid
+from segmend.synthetic.tissue import Tissue
+from segmend.testing.standins.derived import derive, tissue
+from segmend.testing.standins.l4dense_tables import TableTruth, write_tables
+from segmend.testing.standins.l4dense_tracings import write_tracings
 
 CUBE = 40
 GRID = (2, 3, 2)
 VOXEL_SIZE = (28.0, 11.24, 11.24)
+TABLES = ("axons", "dendrites", "synapses", "segments", "connectome")
+TRACINGS = (
+    "connectem-cubes",
+    "connectem-neurites",
+    "typeem-cubes",
+    "manual-neurons",
+    "inhibitory-axons",
+)
 
 
 def write(record: Record, published: Path, url: str) -> Record:
@@ -23,29 +39,68 @@ def write(record: Record, published: Path, url: str) -> Record:
     arrays = layer_arrays()
     files = {}
     for name, layer in record.layers.items():
+        if layer.agglomerates:  # the same cubes, mapped on reading
+            continue
         file = record.files[layer.file]
         folder = published / Path(file.path).name
         folder.mkdir(exist_ok=True)
         _write_cubes(folder, arrays[name])
         files[layer.file] = msgspec.structs.replace(file, urls=(f"{url}/{folder.name}",))
+    write_tables(published, masked_tissue())
+    for name in TABLES:
+        file = record.files[name]
+        files[name] = msgspec.structs.replace(file, urls=(f"{url}/{Path(file.path).name}",))
+    # Folders of tracings are copied by people: they lie where the record looks for them.
+    for name in TRACINGS:
+        write_tracings(name, published.parent / record.files[name].path, masked_tissue(), truth())
     derived = derive(record, files, _smaller)
     z, y, x = (CUBE * n * v for n, v in zip(GRID, VOXEL_SIZE, strict=True))
     return msgspec.structs.replace(derived, default_box_nm=((0.0, 0.0, 0.0), (z, y, x)))
 
 
-def layer_arrays() -> dict[str, Any]:
-    """What the cubes hold, ``(z, y, x)``."""
+@functools.lru_cache(maxsize=1)
+def masked_tissue() -> Tissue:
+    """The tissue without neurons in the border that the segmentation leaves free."""
     z, y, x = (CUBE * n for n in GRID)
     made = tissue(31, (z, y, x), VOXEL_SIZE)
     # Segmentation and vessels leave a border of the image free, as the published ones do.
     inside = np.zeros(made.em.shape, np.bool_)
     inside[4:-4, 6:-6, 6:-6] = True
+    grid = VoxelGrid(VOXEL_SIZE, (0, 0, 0), made.em.shape)
+
+    def within(*points: Point) -> bool:
+        return all(bool(inside[grid.voxel_at(point)]) for point in points)
+
+    return replace(
+        made,
+        neurons=np.where(inside, made.neurons, np.uint64(0)),
+        automatic=np.where(inside, made.automatic, np.uint64(0)),
+        synapses=tuple(
+            s for s in made.synapses if within(s.pre_point_nm, s.post_point_nm, s.center_nm)
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def truth() -> TableTruth:
+    """What the tables say."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_tables(Path(folder), masked_tissue())
+
+
+def layer_arrays() -> dict[str, Any]:
+    """What the cubes hold, and the neurites that they are mapped to, ``(z, y, x)``."""
+    made, known = masked_tissue(), truth()
     vessels = np.zeros(made.em.shape, np.uint8)
     vessels[:, 10:20, 10:20] = 1
+    neurites = np.zeros(made.em.shape, np.uint64)
+    for number, neuron in enumerate((*known.axons, *known.dendrites), 1):
+        neurites[made.neurons == neuron] = number
     return {
         "image": made.em,
-        "supervoxels": np.where(inside, dense(made.automatic, np.uint32), np.uint32(0)),
-        "neurons": np.where(inside, dense(made.neurons, np.uint32), np.uint32(0)),
+        "supervoxels": known.supervoxels,
+        "neurons": known.mapped,
+        "neurites": neurites,
         "vessels": vessels,
     }
 
