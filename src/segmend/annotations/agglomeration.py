@@ -226,7 +226,7 @@ def _table(keys: Ids, owners: Ids) -> NDArray[np.unsignedinteger]:
     if size > TABLE_SPREAD * len(keys) + 2**16:
         return np.empty(0, np.uint32)
     small = not len(owners) or int(owners.max()) < 2**32
-    table = np.zeros(size, np.uint32 if small else np.uint64)
+    table: NDArray[Any] = np.zeros(size, np.uint32 if small else np.uint64)
     table[keys] = owners
     return table
 

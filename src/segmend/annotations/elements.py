@@ -28,6 +28,9 @@ MAX_VALUE = 2**20
 
 PIECE_BYTES = 2**20
 
+_PLAIN = re.compile(r"[A-Za-z0-9 ._+-]*")
+"""Nothing to escape or to refuse in it."""
+
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold (section 2.2 of the recommendation)."""
 
@@ -113,9 +116,9 @@ class _Builder:
             raise self._error(f"elements are nested more than {MAX_DEPTH} deep")
         if len(attributes) > MAX_ATTRIBUTES:
             raise self._error(f"<{tag[:80]}> has more than {MAX_ATTRIBUTES} attributes")
-        for key, value in attributes.items():
-            if len(value) > MAX_VALUE:
-                raise self._error(f"attribute '{key[:80]}' is longer than {MAX_VALUE} characters")
+        if max(map(len, attributes.values()), default=0) > MAX_VALUE:
+            key = max(attributes, key=lambda name: len(attributes[name]))
+            raise self._error(f"attribute '{key[:80]}' is longer than {MAX_VALUE} characters")
         self._open.append((tag, attributes, [], self._parser.CurrentLineNumber))
 
     def _end(self, _: str) -> None:
@@ -146,26 +149,38 @@ def format_elements(root: Element) -> Iterator[str]:
         BadInputError: for a tag, a name or a character that XML cannot hold.
     """
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
-    yield from _format(root, 0)
+    yield from _format(root, "", set())
 
 
-def _format(element: Element, depth: int) -> Iterator[str]:
-    words = [_checked_name(element.tag)]
-    words += [f'{_checked_name(k)}="{_escaped(v)}"' for k, v in element.attributes.items()]
-    head = f"{'  ' * depth}<{' '.join(words)}"
+def _format(element: Element, indent: str, names: set[str]) -> Iterator[str]:
+    """Lines of an element; ``names`` have been checked before: they are few, elements many."""
+    head = f"{indent}<{_start_tag(element, names)}"
     if not element.children:
         yield f"{head}/>\n"
         return
     yield f"{head}>\n"
+    inner = f"{indent}  "
     for child in element.children:
-        yield from _format(child, depth + 1)
-    yield f"{'  ' * depth}</{element.tag}>\n"
+        if child.children:
+            yield from _format(child, inner, names)
+        else:  # nearly all of them: no generator each
+            yield f"{inner}<{_start_tag(child, names)}/>\n"
+    yield f"{indent}</{element.tag}>\n"
 
 
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise BadInputError(f"{name!r} cannot be the name of an XML element or attribute")
-    return name
+def _start_tag(element: Element, names: set[str]) -> str:
+    attributes = element.attributes
+    if element.tag not in names or not names.issuperset(attributes):
+        for name in (element.tag, *attributes):
+            if not _NAME.fullmatch(name):
+                raise BadInputError(f"{name!r} cannot be the name of an XML element or attribute")
+            names.add(name)
+    # One look at all values: most hold digits only.
+    values = attributes.values()
+    if not _PLAIN.fullmatch("".join(values)):
+        values = map(_escaped, values)  # type: ignore[assignment]
+    words = "".join([f' {k}="{v}"' for k, v in zip(attributes, values, strict=True)])
+    return f"{element.tag}{words}"
 
 
 def _escaped(value: str) -> str:
