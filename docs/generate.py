@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -22,9 +23,11 @@ from segmend.core.sample import (
     GEOMETRY_SHAPE,
     PLANES,
     ROW_SCHEMA,
+    ROW_SCHEMA_V1,
     SAMPLE_TYPES,
     VIEWS,
 )
+from segmend.core.schema import Field
 from segmend.evaluate.result import Result
 from segmend.shards.defects import DEFECTS
 
@@ -57,11 +60,7 @@ def _help(command: click.Command, name: str, parent: click.Context) -> list[str]
 
 def format_page() -> str:
     """The row, column by column."""
-    rows = [
-        f"| `{f.name}` | {f.dtype}{' ' + str(f.shape) if f.shape else ''} | {f.role} "
-        f"| {'yes' if f.nullable else 'no'} | {f.doc} |"
-        for f in ROW_SCHEMA
-    ]
+    v1 = [f for f in ROW_SCHEMA_V1 if f not in set(ROW_SCHEMA)]
     kinds = [
         f"| `{t.name}` | {t.doc} | {'A and B' if t.dual else 'one segment'} | {t.label_task} "
         f"| {t.label:g} |"
@@ -74,9 +73,7 @@ def format_page() -> str:
             f"Schema `{ROW_SCHEMA.name}`, names and types as the card of ConnectomeBench2 v2.",
             "What the pictures mean is in [views.md](views.md).",
             "",
-            "| column | type | role | may be null | meaning |",
-            "|---|---|---|---|---|",
-            *rows,
+            *_columns(ROW_SCHEMA),
             "",
             "A model may see columns of the role *input* that its task allows, and nothing else.",
             "",
@@ -87,11 +84,31 @@ def format_page() -> str:
             f"Geometry {GEOMETRY_SHAPE}: views {', '.join(VIEWS)}; channels {', '.join(CHANNELS)}.",
             f"EM planes {', '.join(PLANES)}; channels {', '.join(EM_CHANNELS)}.",
             "",
+            "## Rows of v1",
+            "",
+            "Read, verified and corrected like those of v2, and told from them by their columns.",
+            "Names and types are those of the card of the smoke-test set; other columns as above.",
+            "",
+            *_columns(v1),
+            "",
             _BYTES,
             *_published_rows(),
             "",
         ]
     )
+
+
+def _columns(fields: Iterable[Field]) -> list[str]:
+    """A table of columns."""
+    return [
+        "| column | type | role | may be null | meaning |",
+        "|---|---|---|---|---|",
+        *(
+            f"| `{f.name}` | {f.dtype}{' ' + str(f.shape) if f.shape else ''} | {f.role} "
+            f"| {'yes' if f.nullable else 'no'} | {f.doc} |"
+            for f in fields
+        ),
+    ]
 
 
 _BYTES = """## Bytes

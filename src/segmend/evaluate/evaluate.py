@@ -97,7 +97,7 @@ def evaluate(
         task_version=task.version,
         model=predictions.model,
         run=predictions.run,
-        benchmark=benchmark.folder.resolve().name,
+        benchmark=benchmark.name,
         benchmark_sha256=predictions.benchmark,
         split=predictions.split,
         accepted_leaks=accepted_leaks(benchmark),
@@ -125,12 +125,12 @@ def accepted_leaks(benchmark: Benchmark) -> tuple[str, ...]:
         ReadFailedError: if the plan cannot be read.
         BadInputError: if it does not say which leaks.
     """
-    path = benchmark.folder / PLAN
-    if not path.exists():
+    path, content = f"{benchmark.source.url}/{PLAN}", benchmark.source.store.read(PLAN)
+    if content is None:
         return ()
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        plan = json.loads(content)
+    except ValueError as error:
         raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
     leaks = plan.get("accepted_leaks", []) if isinstance(plan, dict) else None
     if not isinstance(leaks, list) or not all(isinstance(leak, str) for leak in leaks):
@@ -158,7 +158,7 @@ def check_predictions(
     here = benchmark_sha256(benchmark)
     if given.benchmark != here:
         raise BadInputError(
-            f"these predictions were not made on {benchmark.folder}",
+            f"these predictions were not made on {benchmark.source.url}",
             found=f"they name the benchmark {given.benchmark[:12]}, this is {here[:12]}",
             fix="Predict again on this benchmark",
         )

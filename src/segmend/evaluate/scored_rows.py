@@ -50,7 +50,7 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
     if not rows.num_rows:
         raise NoSamplesError(
             f"there are no rows for task '{task.name}' in split '{split}' to score",
-            found=f"{benchmark.folder} has splits {', '.join(benchmark.splits)}",
+            found=f"{benchmark.source.url} has splits {', '.join(benchmark.splits)}",
         )
     clusters, unclustered = _clusters(rows)
     binary = task.target_kind == "binary"

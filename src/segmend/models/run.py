@@ -41,9 +41,7 @@ from segmend.models.model import (
     TrainSettings,
     quiet,
 )
-from segmend.shards.layout import SHARDS_CSV
 from segmend.shards.reader import Benchmark
-from segmend.store.atomic import sha256_file
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
 
@@ -91,7 +89,7 @@ class Run:
 
 def benchmark_sha256(benchmark: Benchmark) -> str:
     """What identifies a benchmark: the sha256 of its list of shards, which holds theirs."""
-    return sha256_file(benchmark.folder / SHARDS_CSV)
+    return benchmark.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +283,7 @@ def _config(
         "task": task.name,
         "task_version": task.version,
         "settings": asdict(settings),
-        "benchmark": benchmark.folder.resolve().name,
+        "benchmark": benchmark.name,
         "benchmark_sha256": benchmark_sha256(benchmark),
         "rows": rows,
         "versions": versions(),
