@@ -70,6 +70,7 @@ def test_overrides_reach_tables_lists_and_new_keys(plan):
         ("em.pixel_size_nm=0", "pixel_size_nm"),
         ("splits.fractions=[0.5, 0.1, 0.1]", "add up to 1"),
         ("splits.rule=cube", "rule"),
+        ("splits.rule=cubes-80um", "its own cubes and shares"),
         ("splits.rule=volume", "needs a 'split'"),
         ("sources.0.split=test", "must not have a 'split'"),
         ('samples.types=["merge"]', "no sample type 'merge'"),

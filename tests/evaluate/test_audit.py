@@ -58,7 +58,8 @@ def test_rows_that_share_nothing_are_clean(clean: Benchmark) -> None:
     audited = audit(clean, resamples=100)
     leaks = {c.name: c.status for c in audited.checks if c.group == "leak"}
     assert set(leaks.values()) == {"clean"}
-    assert set(leaks) == {"duplicate", "near_duplicate", "operation", "lineage", "view"}
+    twins = {f"{near}duplicate{here}" for near in ("", "near_") for here in ("", "_here")}
+    assert set(leaks) == twins | {"operation", "lineage", "view"}
     assert audited.rows == 32
 
 
@@ -96,6 +97,19 @@ def test_an_accepted_leak_is_shown_and_passes(tmp_path: Path) -> None:
     audited = audit(bench, resamples=20)
     assert found(audited, "lineage").status == "accepted"
     assert not audited.leaks
+
+
+def test_one_picture_of_one_place_is_a_leak_of_the_view(tmp_path: Path) -> None:
+    place = {"render_center_nm": [5e4, 5e4, 5e4], "view_extent_nm": 100.0}
+    train = [told(random_row("merge_edit", i), **place) for i in range(2)]
+    test = [told(random_row("merge_edit", i + 9, split="test"), **place) for i in range(2)]
+    test[0] = test[0] | {"em_xy_before": train[1]["em_xy_before"]}
+    bench = written(tmp_path, {"train": train, "test": test})
+    (tmp_path / "plan.json").write_text('{"accepted_leaks": ["view"]}')
+    audited = audit(bench, resamples=20)
+    assert found(audited, "duplicate").status == "clean"
+    assert (found(audited, "duplicate_here").n, audited.leaks) == (1, ())
+    assert found(audited, "duplicate_here").status == "accepted"
 
 
 def test_an_order_that_tells_the_label_is_an_artefact(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segmend.core.box import Box
 from segmend.core.errors import BadInputError
 from segmend.samples.draw import draw_candidates
-from segmend.samples.splits import LEAKS, SplitRule, assign_splits, split_of
+from segmend.samples.splits import LEAKS, NAMED_RULES, SplitRule, assign_splits, split_of
 
 CUBES = SplitRule("cubes", cube_nm=1000, origin_nm=(5, 7, 11))
 GUARDED = replace(CUBES, kind="cubes-guarded")
@@ -193,3 +193,25 @@ def test_fib25_in_cubes_of_600_nm_has_every_type_in_training_and_both_edits_in_t
     # Design, section 3: a block as small as FIB-25 cannot be guarded.
     guarded = assign_splits(candidates, SplitRule("cubes-guarded", cube_nm=600))
     assert guarded.splits == {}
+
+
+def test_dropped_rows_are_counted_by_the_split_they_leave(candidate):
+    rows = rows_at(candidate, np.random.default_rng(0).uniform(-5000, 5000, (200, 3)))
+    guarded, before = assign_splits(rows, GUARDED), assign_splits(rows, CUBES).splits
+    for split in ("train", "validation", "test"):
+        lost = sum(n for r, n in guarded.reasons.items() if r.startswith(f"{split}: "))
+        kept = sum(s == split for s in guarded.splits.values())
+        assert lost + kept == sum(s == split for s in before.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "cube_nm", "fractions"),
+    [
+        ("cubes-50um", "cubes", 50_000, (0.8, 0.1, 0.1)),
+        ("cubes-80um", "cubes", 80_000, (0.75, 0.125, 0.125)),
+        ("cubes-80um-guarded", "cubes-guarded", 80_000, (0.75, 0.125, 0.125)),
+    ],
+)
+def test_named_rules_are_those_of_the_cards(name, kind, cube_nm, fractions):
+    rule = NAMED_RULES[name]
+    assert (rule.kind, rule.cube_nm, rule.fractions) == (kind, cube_nm, fractions)

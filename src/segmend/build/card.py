@@ -7,6 +7,7 @@ from collections import Counter
 from segmend import __version__
 from segmend.build.ledger import LEDGER_FILE, PLAN_FILE, Closure
 from segmend.build.plan import Plan
+from segmend.core.sample import SPLITS
 from segmend.shards.card import CardFacts, Source
 
 HUB_LICENCES = frozenset(
@@ -21,7 +22,7 @@ def card_facts(plan: Plan, account: Closure) -> CardFacts:
     splits = plan.settings.splits
     kinds = ", ".join(sorted({kind for kind, _ in plan.counts()}))
     volumes = len(plan.sources)
-    cubes = f", cubes of {splits.cube_nm:g} nm" if splits.rule != "volume" else ""
+    cubes = f", cubes of {splits.numbers.cube_nm:g} nm" if splits.rule != "volume" else ""
     drawing = Counter({f"drawing: {reason}": n for reason, n in account.failed.items()})
     by_name = {source["dataset"]: source for source in plan.sources}
     licences = {source["licence"].lower() for source in plan.sources}
@@ -33,7 +34,13 @@ def card_facts(plan: Plan, account: Closure) -> CardFacts:
         f"made by segmend {__version__}.",
         license=licences.pop() if len(licences) == 1 and licences <= HUB_LICENCES else "other",
         sources=tuple(
-            Source(f"{s['title']} ({name})", s["licence"], s["citation"])
+            Source(
+                f"{s['title']} ({name})",
+                s["licence"],
+                s["citation"],
+                url=s["homepage"],
+                forbids=tuple(s["forbids"]),
+            )
             for name, s in by_name.items()
         ),
         provenance=(
@@ -42,9 +49,33 @@ def card_facts(plan: Plan, account: Closure) -> CardFacts:
                 f"Ledger: {account.planned:,} planned = {account.committed:,} committed + "
                 f"{account.failed.total():,} failed with a named reason (`{LEDGER_FILE}`)."
             ),
-            f"Split rule: `{splits.rule}`{cubes}.",
+            f"Split rule: `{splits.rule}`{cubes}.{_published_hash(splits.rule)}",
+            *_guarded(plan),
             *defects,
         ),
         accepted_leaks=splits.accepted_leaks,
         left_out=dict(plan.excluded + drawing),
     )
+
+
+def _published_hash(rule: str) -> str:
+    if not rule.startswith("cubes"):
+        return ""
+    return (
+        " Which cube is in which split follows from segmend's own hash; that of ConnectomeBench2 "
+        "is not published."
+    )
+
+
+def _guarded(plan: Plan) -> list[str]:
+    """Rows of each split before and after the guard, where there is one."""
+    if plan.settings.splits.numbers.kind != "cubes-guarded":
+        return []
+    after = Counter[str]()
+    for (_, split), n in plan.counts().items():
+        after[split] += n
+    counts = []
+    for split in SPLITS:
+        dropped = sum(n for r, n in plan.excluded.items() if r.startswith(f"splits: {split}: "))
+        counts.append(f"{split} {after[split] + dropped:,} -> {after[split]:,}")
+    return [f"Rows before and after the guard: {', '.join(counts)}."]

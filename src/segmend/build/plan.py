@@ -122,7 +122,7 @@ def make_plan(
 
 def _check_leaks(settings: PlanSettings) -> None:
     rule, accepted = settings.splits.rule, settings.splits.accepted_leaks
-    missing = set(LEAKS[rule]) - set(accepted)
+    missing = set(LEAKS[settings.splits.numbers.kind]) - set(accepted)
     if missing:
         raise PlanError(
             f"the split rule '{rule}' leaves leaks open that the plan does not accept",
@@ -148,11 +148,12 @@ def _splits(
 
 
 def _split_rule(one: Survey, settings: PlanSettings) -> SplitRule:
+    numbers = settings.splits.numbers
     return SplitRule(
-        kind=settings.splits.rule,
-        cube_nm=settings.splits.cube_nm,
+        kind=numbers.kind,
+        cube_nm=numbers.cube_nm,
         origin_nm=one.grid_origin_nm,
-        fractions=settings.splits.fractions,
+        fractions=numbers.fractions,
         salt=str(settings.seed),
         guard_nm=IMAGE_SIZE / 2 * settings.em.pixel_size_nm,
         volume_splits={one.name: one.split} if one.split else {},

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from segmend.core.errors import PlanError
 from segmend.core.sample import SAMPLE_TYPES, Split
+from segmend.samples.splits import LEAKS, NAMED_RULES, NamedRule
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -123,17 +124,31 @@ class Splits(Table, frozen=True):
     Attributes:
         rule: ``cubes``: by the cube of space a site lies in; ``cubes-guarded``: the same, without
             rows that look into another split's cube and training rows whose neuron is tested;
-            ``volume``: by whole volume.
-        cube_nm: Edge of a cube; the published data sets use 80,000.
-        fractions: Shares of train, validation and test.
+            ``volume``: by whole volume. Names with their own cubes and shares: ``cubes-50um``
+            (those of ConnectomeBench2 v1), ``cubes-80um`` (v2), ``cubes-80um-guarded``; which
+            cube is in which split follows from our hash, for theirs is not published.
+        cube_nm: Edge of a cube, for ``cubes`` and ``cubes-guarded``; 80,000 unless stated.
+        fractions: Shares of train, validation and test, for the same; 0.75, 0.125, 0.125 unless
+            stated.
         accepted_leaks: Leaks that the rule leaves open and the plan accepts; printed beside every
             score. ``cubes`` leaves ``view`` and ``lineage`` open, the others nothing.
     """
 
-    rule: Literal["cubes", "cubes-guarded", "volume"]
-    cube_nm: Positive = 80_000
-    fractions: tuple[Share, Share, Share] = (0.75, 0.125, 0.125)
+    rule: Literal[
+        "cubes", "cubes-guarded", "volume", "cubes-50um", "cubes-80um", "cubes-80um-guarded"
+    ]
+    cube_nm: Positive | None = None
+    fractions: tuple[Share, Share, Share] | None = None
     accepted_leaks: tuple[Leak, ...] = ()
+
+    @property
+    def numbers(self) -> NamedRule:
+        """The rule with all its numbers."""
+        if self.rule in NAMED_RULES:
+            return NAMED_RULES[self.rule]
+        usual = NAMED_RULES["cubes-80um"]
+        kind = next(kind for kind in LEAKS if kind == self.rule)
+        return NamedRule(kind, self.cube_nm or usual.cube_nm, self.fractions or usual.fractions)
 
 
 class Shards(Table, frozen=True):
@@ -257,8 +272,15 @@ def _check(plan: PlanSettings, path: Path) -> None:
     low, high = plan.view.half_extent_nm
     if low > high:
         refuse("view.half_extent_nm must rise", f"[{low}, {high}]", "Write [smallest, largest]")
-    if abs(sum(plan.splits.fractions) - 1) > 1e-9:
-        total = sum(plan.splits.fractions)
+    splits = plan.splits
+    if splits.rule in NAMED_RULES and (splits.cube_nm, splits.fractions) != (None, None):
+        refuse(
+            f"splits.rule '{splits.rule}' has its own cubes and shares",
+            "cube_nm or fractions are set",
+            "Use 'cubes' or 'cubes-guarded' for others",
+        )
+    total = sum(splits.numbers.fractions)
+    if abs(total - 1) > 1e-9:
         refuse("splits.fractions must add up to 1", f"they add up to {total}", "")
     names = [source_name(s) for s in plan.sources]
     if len(set(names)) != len(names):

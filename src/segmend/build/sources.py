@@ -50,6 +50,8 @@ class OpenedSource:
             "offset_nm": list(self.grid.offset),
             "shape": list(self.grid.shape),
             "licence": record.licence.name or record.licence.state,
+            "forbids": list(record.licence.forbids),
+            "homepage": record.homepage,
             "citation": record.citation.strip(),
             "defects": list(record.defects),
         }

@@ -32,6 +32,33 @@ training row may show voxels of a test row's cube; ``lineage``: a neuron may occ
 
 
 @dataclass(frozen=True, slots=True)
+class NamedRule:
+    """A rule with all its numbers.
+
+    Attributes:
+        kind: How rows are dealt.
+        cube_nm: Width of a cube, nm.
+        fractions: Expected share of cubes for train, validation and test.
+    """
+
+    kind: RuleKind
+    cube_nm: float
+    fractions: tuple[float, float, float]
+
+
+NAMED_RULES = {
+    "cubes-50um": NamedRule("cubes", 50_000, (0.8, 0.1, 0.1)),
+    "cubes-80um": NamedRule("cubes", 80_000, (0.75, 0.125, 0.125)),
+    "cubes-80um-guarded": NamedRule("cubes-guarded", 80_000, (0.75, 0.125, 0.125)),
+}
+"""The rules of ConnectomeBench2 v1 and v2 as far as they are documented (reference 1.10), and ours.
+
+v2 draws the split of a cube by a hash that is not published, and v1 shuffles the cubes that hold a
+point, which depends on the rows: sizes and shares are theirs, but which cube is in which split
+follows from our own keyed hash."""
+
+
+@dataclass(frozen=True, slots=True)
 class SplitRule:
     """How positions are assigned to splits.
 
@@ -75,15 +102,17 @@ class SplitAssignment:
     Attributes:
         splits: Split of every kept row, by primary key.
         dropped: Reason for every dropped row, by primary key.
+        lost: Split that each dropped row would have been in, by primary key.
     """
 
     splits: dict[str, Split]
     dropped: dict[str, str]
+    lost: dict[str, Split] = field(default_factory=dict)
 
     @property
     def reasons(self) -> Counter[str]:
-        """Dropped rows by reason."""
-        return Counter(self.dropped.values())
+        """Dropped rows by ``split: reason``."""
+        return Counter(f"{self.lost[key]}: {reason}" for key, reason in self.dropped.items())
 
 
 def assign_splits(candidates: Iterable[Candidate], rule: SplitRule) -> SplitAssignment:
@@ -115,7 +144,8 @@ def assign_splits(candidates: Iterable[Candidate], rule: SplitRule) -> SplitAssi
     for row in kept:
         if splits[row.combined_hash] == "train" and not tested.isdisjoint(_lineage(row)):
             dropped[row.combined_hash] = "lineage occurs in test"
-    return SplitAssignment({k: s for k, s in splits.items() if k not in dropped}, dropped)
+    kept_splits = {key: split for key, split in splits.items() if key not in dropped}
+    return SplitAssignment(kept_splits, dropped, {key: splits[key] for key in dropped})
 
 
 def split_of(candidate: Candidate, rule: SplitRule) -> Split:

@@ -47,12 +47,14 @@ class Source:
         licence: Its licence, or ``unstated``.
         citation: How to cite it.
         url: Where it lives, if anywhere.
+        forbids: Uses that its terms forbid: ``redistribution``, ``commercial``.
     """
 
     name: str
     licence: str
     citation: str
     url: str = ""
+    forbids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def card_text(facts: CardFacts, counts: Counts) -> str:
     """
     sections = (
         _header(facts, counts),
-        f"# {facts.pretty_name}\n\n{facts.summary}",
+        f"# {facts.pretty_name}\n\n{facts.summary}\n\n{_FIGURE}",
         _counts_section(counts),
         _provenance_section(facts),
         audit_section(_NOT_AUDITED),
@@ -158,6 +160,9 @@ def _provenance_section(facts: CardFacts) -> str:
     return text
 
 
+_FIGURE = (
+    "![a row of a pair and a row of one segment, taken apart](figures/channel_decomposition.png)"
+)
 _AUDIT = re.compile(r"<!-- audit -->.*?<!-- /audit -->", re.DOTALL)
 _NOT_AUDITED = "Not audited since it was built: run `segmend audit`."
 
@@ -204,7 +209,8 @@ np.load(io.BytesIO(row["geometry"]))["arr_0"]   # float16 {GEOMETRY_SHAPE}
 
 Geometry axes: views ({", ".join(VIEWS)}), channels ({", ".join(CHANNELS)}), rows, columns.
 `metadata/*.parquet` hold identifiers, labels, sites and segment ids without pictures; `shards.csv`
-the sha256 of every shard. With segmend: `segmend verify`, `segmend train`, `segmend evaluate`.
+the sha256 of every shard; `croissant.json` is Croissant 1.0. With segmend: `segmend verify`,
+`segmend audit`, `segmend train`, `segmend evaluate`.
 
 **For tasks on one segment** (false merges) unite masks A and B of the EM images and leave
 `em_best_before` out: its plane was chosen by looking at both sides. segmend's tasks do both."""
@@ -222,11 +228,21 @@ def _type(column: Field) -> str:
 
 
 def _sources_section(sources: Sequence[Source]) -> str:
+    return "## Sources, licences, citations\n\n" + sources_table(sources)
+
+
+def sources_table(sources: Sequence[Source]) -> str:
+    """Sources with their licences, what these forbid, and how to cite them, in Markdown."""
     rows = [
-        [f"[{s.name}]({s.url})" if s.url else s.name, s.licence, s.citation.replace("\n", " ")]
+        [
+            f"[{s.name}]({s.url})" if s.url else s.name,
+            s.licence,
+            ", ".join(s.forbids) or "nothing stated",
+            s.citation.replace("\n", " "),
+        ]
         for s in sources
     ]
-    return "## Sources, licences, citations\n\n" + _table(["source", "licence", "citation"], rows)
+    return _table(["source", "licence", "forbids", "citation"], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 
 from segmend.core.errors import NoSamplesError, ReadFailedError, VerificationError
 from segmend.core.random import keyed_unit
-from segmend.core.sample import SAMPLE_TYPES, SPLITS
+from segmend.core.sample import SAMPLE_TYPES, SCHEMA_VERSION, SPLITS
 from segmend.shards.card import CardFacts, write_card
+from segmend.shards.croissant import write_croissant
+from segmend.shards.figure import write_figure
 from segmend.shards.layout import (
+    AUDIT_FILE,
     DEMO,
     SHARDS_CSV,
     ShardRecord,
@@ -22,6 +25,7 @@ from segmend.shards.layout import (
     sidecar_path,
     write_shards_csv,
 )
+from segmend.shards.legal import write_legal
 from segmend.shards.rows import Row
 from segmend.shards.sidecar import shard_sidecar
 from segmend.shards.writer import write_rows
@@ -32,7 +36,10 @@ DEMO_ROWS = 4
 
 
 def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts) -> None:
-    """Write sidecars, ``demo.parquet``, README.md and, last, ``shards.csv``.
+    """Write everything that stands beside the shards and, last, ``shards.csv``.
+
+    Sidecars, ``demo.parquet``, README.md, ``croissant.json``, ``CITATION.cff``, ``LICENSES.md`` and
+    the figure of the card. An ``audit.json`` of an earlier state is removed.
 
     A folder with a ``shards.csv`` is a finished benchmark. An old one is removed first, so that
     a kill in between leaves a folder that says it is unfinished; calling again completes it.
@@ -49,7 +56,8 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
     folder = Path(folder)
     if not records:
         raise NoSamplesError(f"{folder} has no shards to finish")
-    (folder / SHARDS_CSV).unlink(missing_ok=True)
+    for stale in (SHARDS_CSV, AUDIT_FILE):
+        (folder / stale).unlink(missing_ok=True)
     (folder / sidecar_path("train")).parent.mkdir(exist_ok=True)
     ordered = in_order(records)
     sidecars = {split: _split_sidecar(folder, ordered, split) for split in SPLITS}
@@ -63,9 +71,14 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
                 pq.write_table(filled[split], temporary, write_page_checksum=True)
         else:
             path.unlink(missing_ok=True)  # of an earlier build that had the split
+    demo = list(demo_rows(folder, everything))
     with atomic_file(folder / DEMO) as temporary:
-        write_rows(temporary, demo_rows(folder, everything))
-    write_card(folder, facts, count_rows(everything))
+        write_rows(temporary, demo)
+    write_figure(folder, demo, SCHEMA_VERSION)
+    counts = count_rows(everything)
+    write_card(folder, facts, counts)
+    write_croissant(folder, facts, counts, ordered, version=SCHEMA_VERSION)
+    write_legal(folder, facts)
     write_shards_csv(folder, ordered)
 
 

@@ -1,6 +1,7 @@
 """Where everything lies in a benchmark folder.
 
-    README.md  shards.csv  demo.parquet
+    README.md  shards.csv  demo.parquet  croissant.json  CITATION.cff  LICENSES.md
+    figures/channel_decomposition.png    audit.json (once it is audited)
     train/train-00000.parquet ...   val/ ...   test/ ...
     metadata/train.parquet  metadata/val.parquet  metadata/test.parquet
 
@@ -24,6 +25,7 @@ from segmend.store.atomic import atomic_file
 SHARDS_CSV = "shards.csv"
 CARD = "README.md"
 DEMO = "demo.parquet"
+AUDIT_FILE = "audit.json"
 
 _SHARD_PATH = re.compile(r"(?P<folder>[a-z]+)/(?P=folder)-(?P<id>\d{5,})\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

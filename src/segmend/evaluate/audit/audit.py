@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from segmend.core.errors import ReadFailedError, VerificationError
-from segmend.core.sample import SPLITS
+from segmend.core.sample import IMAGE_SIZE, SPLITS, VIEW_CUBE
 from segmend.evaluate.audit.nearness import Nearness, nearness
 from segmend.evaluate.audit.origins import shared
 from segmend.evaluate.audit.probes import PROBES, Probe, within
@@ -20,10 +20,10 @@ from segmend.evaluate.audit.twins import Twins, exact_twins, near_twins
 from segmend.evaluate.evaluate import accepted_leaks
 from segmend.metrics.bootstrap import cluster_bootstrap
 from segmend.metrics.classification import auroc, auroc_resampled
+from segmend.shards.layout import AUDIT_FILE
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
 
-AUDIT_FILE = "audit.json"
 FORMAT = 1
 FAMILY_LEVEL = 0.95
 """Chance that all artefact probes of a task pass where none tells anything."""
@@ -143,23 +143,41 @@ def leak_checks(rows: AuditedRows, accepted: Sequence[str]) -> list[Check]:
 
     Args:
         rows: The rows.
-        accepted: Leaks that the plan accepts; ``view`` covers near-duplicates too, which are what
-            two views of one place look like.
+        accepted: Leaks that the plan accepts; ``view`` covers pictures of one place too, for a
+            slice that is centred on the same contact is the same slice.
     """
     exact = _joined([exact_twins(d, rows.splits) for d in rows.digests.values()])
     near = _joined([near_twins(p, rows.splits) for p in rows.prints.values()])
-    near = [pair for pair in near if pair[0] not in dict(exact)]
+    found = dict(exact)
+    near = [pair for pair in near if pair[0] not in found]
+    exact_here, exact_apart = _by_place(rows, exact)
+    near_here, near_apart = _by_place(rows, near)
     splits = rows.splits.tolist()
     operation = _between(rows.operations, splits)
     lineage = shared(rows.lineages, splits, one=_TRAIN, other=_TEST)
     check = partial(_leak, rows, accepted)
     return [
-        check("duplicate", exact, "a picture that is byte for byte one of another split"),
-        check("near_duplicate", near, "a picture that nearly is one of another split", by="view"),
+        check("duplicate", exact_apart, "a picture that is exactly one of another split"),
+        check("duplicate_here", exact_here, "the same, of the same place", by="view"),
+        check("near_duplicate", near_apart, "a picture that nearly is one of another split"),
+        check("near_duplicate_here", near_here, "the same, of the same place", by="view"),
         check("operation", operation, "rows of one operation in two splits"),
         check("lineage", lineage, "test rows with a segment or neuron of a training row"),
         *_view_checks(rows, accepted),
     ]
+
+
+def _by_place(
+    rows: AuditedRows, pairs: Sequence[tuple[int, int]]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs whose pictures show a common place, and the others."""
+    half = np.fmax(VIEW_CUBE * rows.extents, IMAGE_SIZE / 2 * rows.statistics["em_pixel_size"])
+    here, apart = [], []
+    for a, b in pairs:
+        gap = np.abs(rows.centers[a] - rows.centers[b]).max()
+        meets = rows.volumes[a] == rows.volumes[b] and gap < half[a] + half[b]
+        (here if meets else apart).append((a, b))
+    return here, apart
 
 
 def _between(marks: Sequence[frozenset[int]], splits: Sequence[int]) -> list[tuple[int, int]]:
