@@ -14,12 +14,14 @@ from segmend.core.sample import (
     CHANNELS,
     EM_CHANNELS,
     GEOMETRY_SHAPE,
-    ROW_SCHEMA,
+    ROW_SCHEMAS,
     SAMPLE_TYPES,
     SCHEMA_VERSION,
     SPLIT_FOLDERS,
     SPLITS,
     VIEWS,
+    SchemaVersion,
+    em_column,
 )
 from segmend.core.schema import Field
 from segmend.shards.layout import CARD, DEMO
@@ -83,18 +85,21 @@ class CardFacts:
     tags: tuple[str, ...] = ("connectomics", "electron-microscopy", "proofreading")
 
 
-def write_card(folder: Path, facts: CardFacts, counts: Counts) -> None:
+def write_card(
+    folder: Path, facts: CardFacts, counts: Counts, version: SchemaVersion = SCHEMA_VERSION
+) -> None:
     """Write README.md, whole or not at all."""
     with atomic_file(folder / CARD) as path:
-        path.write_text(card_text(facts, counts), encoding="utf-8")
+        path.write_text(card_text(facts, counts, version), encoding="utf-8")
 
 
-def card_text(facts: CardFacts, counts: Counts) -> str:
+def card_text(facts: CardFacts, counts: Counts, version: SchemaVersion = SCHEMA_VERSION) -> str:
     """The card as text.
 
     Args:
         facts: What the builder knows.
         counts: Rows by (sample type, split).
+        version: Version of the schema.
     """
     sections = (
         _header(facts, counts),
@@ -102,8 +107,8 @@ def card_text(facts: CardFacts, counts: Counts) -> str:
         _counts_section(counts),
         _provenance_section(facts),
         audit_section(_NOT_AUDITED),
-        _LOADING,
-        _columns_section(),
+        _LOADING.replace("em_xy_before", em_column("xy", version)),
+        _columns_section(version),
         _sources_section(facts.sources),
     )
     return "\n\n".join(sections) + "\n"
@@ -216,10 +221,10 @@ the sha256 of every shard; `croissant.json` is Croissant 1.0. With segmend: `seg
 `em_best_before` out: its plane was chosen by looking at both sides. segmend's tasks do both."""
 
 
-def _columns_section() -> str:
-    rows = [[f"`{f.name}`", _type(f), f.role, f.doc] for f in ROW_SCHEMA]
+def _columns_section(version: SchemaVersion) -> str:
+    rows = [[f"`{f.name}`", _type(f), f.role, f.doc] for f in ROW_SCHEMAS[version]]
     table = _table(["column", "type", "role", "meaning"], rows)
-    return f"## Columns (schema {SCHEMA_VERSION})\n\n{table}"
+    return f"## Columns (schema {version})\n\n{table}"
 
 
 def _type(column: Field) -> str:

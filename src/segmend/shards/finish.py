@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from segmend.core.errors import NoSamplesError, ReadFailedError, VerificationError
 from segmend.core.random import keyed_unit
-from segmend.core.sample import SAMPLE_TYPES, SCHEMA_VERSION, SPLITS
+from segmend.core.sample import SAMPLE_TYPES, SPLITS, SchemaVersion
+from segmend.shards.arrow import schema_version
 from segmend.shards.card import CardFacts, write_card
 from segmend.shards.croissant import write_croissant
 from segmend.shards.figure import write_figure
@@ -71,15 +72,21 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
                 pq.write_table(filled[split], temporary, write_page_checksum=True)
         else:
             path.unlink(missing_ok=True)  # of an earlier build that had the split
+    version = _version(folder, ordered[0])
     demo = list(demo_rows(folder, everything))
     with atomic_file(folder / DEMO) as temporary:
-        write_rows(temporary, demo)
-    write_figure(folder, demo, SCHEMA_VERSION)
+        write_rows(temporary, demo, version=version)
+    write_figure(folder, demo, version)
     counts = count_rows(everything)
-    write_card(folder, facts, counts)
-    write_croissant(folder, facts, counts, ordered, version=SCHEMA_VERSION)
+    write_card(folder, facts, counts, version)
+    write_croissant(folder, facts, counts, ordered, version=version)
     write_legal(folder, facts)
     write_shards_csv(folder, ordered)
+
+
+def _version(folder: Path, record: ShardRecord) -> SchemaVersion:
+    path = folder / record.path
+    return schema_version(pq.read_schema(path), str(path))
 
 
 def count_rows(sidecar: pa.Table) -> Counter[tuple[str, str]]:

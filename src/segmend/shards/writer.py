@@ -12,9 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segmend.core.errors import BadInputError, NoSamplesError, SchemaError, VerificationError
-from segmend.core.sample import ROW_SCHEMA
+from segmend.core.sample import (
+    ROW_SCHEMA,
+    ROW_SCHEMAS,
+    SCHEMA_VERSION,
+    SchemaVersion,
+    image_columns,
+)
 from segmend.shards.arrow import arrow_schema
-from segmend.shards.checks import IMAGE_COLUMNS, column_problems
+from segmend.shards.checks import column_problems
 from segmend.shards.codecs import CODECS
 from segmend.shards.layout import ShardRecord, shard_of, shard_path
 from segmend.shards.rows import Row
@@ -29,7 +35,11 @@ _COMPRESSION = {"metadata": "SNAPPY"}
 
 
 def write_shard(
-    path: str | Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP
+    path: str | Path,
+    rows: Iterable[Row],
+    *,
+    row_group: int = ROW_GROUP,
+    version: SchemaVersion = SCHEMA_VERSION,
 ) -> ShardRecord:
     """Write one shard, read it back, and only then publish it under its name.
 
@@ -40,6 +50,7 @@ def write_shard(
         path: Where; the last two parts must be those of `shard_path`.
         rows: Rows of that split, as `make_row` returns them; in this order in the file.
         row_group: Rows per row group.
+        version: Version of their schema.
 
     Returns:
         The line for ``shards.csv``.
@@ -54,17 +65,23 @@ def write_shard(
     split, shard_id = shard_of(path)
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    checked = _checked(rows, split)
+    checked = _checked(rows, split, version)
     with atomic_file(path) as temporary:
-        keys = write_rows(temporary, checked, row_group=row_group)
+        keys = write_rows(temporary, checked, row_group=row_group, version=version)
         if not keys:
             raise NoSamplesError(f"shard {shard_path(split, shard_id)} has no rows")
-        _check_readable(temporary, keys)
+        _check_readable(temporary, keys, version)
         size, digest = temporary.stat().st_size, sha256_file(temporary)
     return ShardRecord(shard_path(split, shard_id), split, shard_id, len(keys), size, digest)
 
 
-def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -> list[str]:
+def write_rows(
+    path: Path,
+    rows: Iterable[Row],
+    *,
+    row_group: int = ROW_GROUP,
+    version: SchemaVersion = SCHEMA_VERSION,
+) -> list[str]:
     """Write rows as one Parquet file in the layout of the shards.
 
     Returns:
@@ -72,7 +89,7 @@ def write_rows(path: Path, rows: Iterable[Row], *, row_group: int = ROW_GROUP) -
     """
     if row_group < 1:
         raise BadInputError(f"a row group needs at least one row, got {row_group}")
-    schema = arrow_schema()
+    schema = arrow_schema(version)
     keys: list[str] = []
     options: dict[str, Any] = {
         "compression": _COMPRESSION,
@@ -113,16 +130,17 @@ def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def _checked(rows: Iterable[Row], split: str) -> Iterator[Row]:
+def _checked(rows: Iterable[Row], split: str, version: SchemaVersion) -> Iterator[Row]:
     seen: set[str] = set()
+    pictures = image_columns(version)
     for row in rows:
-        if tuple(row) != ROW_SCHEMA.names:
+        if tuple(row) != ROW_SCHEMAS[version].names:
             raise SchemaError(
                 "a row has other columns than the schema", found=", ".join(map(str, row))
             )
         key = row["combined_sample_hash"]
-        present = tuple(c for c in IMAGE_COLUMNS if row[c] is not None)
-        problems = column_problems(row, present)
+        present = tuple(c for c in pictures if row[c] is not None)
+        problems = column_problems(row, present, version)
         if row["split"] != split:
             problems.append(f"split is {row['split']!r} in a shard of '{split}'")
         if key in seen:
@@ -133,11 +151,11 @@ def _checked(rows: Iterable[Row], split: str) -> Iterator[Row]:
         yield row
 
 
-def _check_readable(path: Path, keys: list[str]) -> None:
+def _check_readable(path: Path, keys: list[str], version: SchemaVersion) -> None:
     """Read every page back with its checksum and compare the keys."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            same_schema = file.schema_arrow.equals(arrow_schema())
+            same_schema = file.schema_arrow.equals(arrow_schema(version))
             found: list[Any] = []
             for i in range(file.num_row_groups):
                 group = file.read_row_group(i, use_threads=False)

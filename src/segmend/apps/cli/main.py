@@ -15,6 +15,7 @@ VERBS = {
     "build": "Build a proofreading benchmark from a plan.",
     "verify": "Check every byte, row and rule of a benchmark.",
     "audit": "Look for leaks between splits and for answers given away.",
+    "migrate": "Write a benchmark in another version of the schema.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",
     "models": "List the models that can be trained.",
     "train": "Train a model for a task on a benchmark.",

@@ -172,7 +172,8 @@ def _by_place(
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Pairs whose pictures show a common place, and the others."""
     half = np.fmax(VIEW_CUBE * rows.extents, IMAGE_SIZE / 2 * rows.statistics["em_pixel_size"])
-    here, apart = [], []
+    here: list[tuple[int, int]] = []
+    apart: list[tuple[int, int]] = []
     for a, b in pairs:
         gap = np.abs(rows.centers[a] - rows.centers[b]).max()
         meets = rows.volumes[a] == rows.volumes[b] and gap < half[a] + half[b]
