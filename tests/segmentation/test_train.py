@@ -23,7 +23,14 @@ from segmend.segmentation.affinities import NEAREST
 from segmend.segmentation.crops import CropReader, Tissue
 from segmend.segmentation.network import NetworkShape
 from segmend.segmentation.run import RunFolder, as_function, load_network, read_log
-from segmend.segmentation.train import TrainSettings, class_weights_of, learning_rate, train
+from segmend.segmentation.train import (
+    LEAST_SHARE,
+    TrainSettings,
+    _balanced,
+    class_weights_of,
+    learning_rate,
+    train,
+)
 from segmend.volumes.drivers.memory import from_array
 
 VOXEL = (10.0, 10.0, 10.0)
@@ -192,3 +199,16 @@ def test_a_crop_without_any_known_voxel_teaches_nothing(tissue) -> None:
     crop = CropReader(blind, VoxelBox((0, 0, 0), (12, 72, 72)), (4, 16, 16), NEAREST).random(0, 0)
     assert not crop.valid.any()
     assert (crop.classes == IGNORED).all()
+
+
+def test_edges_that_cut_count_as_much_as_those_that_join() -> None:
+    wanted = torch.ones(2, 2, 4, 8, 8)
+    wanted[:, 0, :, :, :2] = 0  # a quarter of one channel cuts
+    wanted[:, 1, 0, 0, 0] = 0  # hardly any of the other
+    valid = torch.ones_like(wanted, dtype=torch.bool)
+    valid[1] = False  # what is not valid counts nothing
+    weight = _balanced(wanted, valid)
+    assert not weight[1].any()
+    cut, join = ((weight * (wanted == k)).sum((0, 2, 3, 4)) for k in (0, 1))
+    assert cut[0].item() == pytest.approx(join[0].item())
+    assert weight.max().item() == pytest.approx(0.5 / LEAST_SHARE)  # one edge is not everything

@@ -77,12 +77,15 @@ def decode(
 def mutex_watershed(
     affinities: NDArray[np.uint8], offsets: Sequence[Triple], *, threshold: float
 ) -> Ids:
-    """Edges from the surest to the least sure: likely ones join, unlikely ones forbid joining.
+    """Edges from the surest to the least sure: nearest ones join, long ones forbid joining.
 
-    Nearest edges join or forbid, long ones only forbid, and only where their affinity is low.
+    A nearest edge is as sure as its affinity is high, a long one as it is low. A threshold above
+    one half makes all that join less sure and all that forbid surer, by the difference.
     """
-    weights = affinities.astype(np.float64) / 255 - threshold
-    weights[3:] = np.minimum(weights[3:], 0)
+    shift = 0.5 - threshold
+    weights = affinities.astype(np.float64) / 255 + shift
+    weights[:3] = np.maximum(weights[:3], 0)
+    weights[3:] = np.minimum(weights[3:] - 1, 0)
     strides = [
         [1, 1, 1] if number < 3 else [LONG_STRIDE if n else 1 for n in offset]
         for number, offset in enumerate(offsets)

@@ -28,6 +28,9 @@ WARM_UP = 0.05
 
 CLIP = 1.0
 
+LEAST_SHARE = 0.05
+"""Of edges that join, or that cut; gunpowder's BalanceLabels clips at the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -206,7 +209,8 @@ def losses_of(network: UNet, batch: Sequence[Crop], weights: Tensor) -> tuple[Te
         loss = functional.binary_cross_entropy_with_logits(
             logits[:, :split], wanted.float(), reduction="none"
         )
-        affinity = (loss * valid).sum() / valid.sum().clamp(min=1)
+        weight = _balanced(wanted, valid)
+        affinity = (loss * weight).sum() / weight.sum().clamp(min=1)
     if logits.shape[1] > split:
         known = torch.from_numpy(np.stack([crop.classes for crop in batch])).to(device)
         if (known != IGNORED).any():
@@ -214,6 +218,18 @@ def losses_of(network: UNet, batch: Sequence[Crop], weights: Tensor) -> tuple[Te
                 logits[:, split:], known.long(), weight=weights, ignore_index=IGNORED
             )
     return affinity, classes
+
+
+def _balanced(wanted: Tensor, valid: Tensor) -> Tensor:
+    """Weights by which edges that join and edges that cut count the same in every channel.
+
+    Few edges cut: unbalanced, a half-trained network says of all that they join. Shares are taken
+    to be at least `LEAST_SHARE`, so that one edge never outweighs everything.
+    """
+    axes = (0, 2, 3, 4)
+    share = (wanted * valid).sum(axes) / valid.sum(axes).clamp(min=1)
+    share = share.clamp(LEAST_SHARE, 1 - LEAST_SHARE)[:, None, None, None]
+    return valid * torch.where(wanted > 0, 0.5 / share, 0.5 / (1 - share))
 
 
 def scaled(image: NDArray[Any]) -> NDArray[np.float32]:
