@@ -55,10 +55,15 @@ def unfilter(filtered: NDArray[np.uint8], step: int, out: NDArray[np.uint8]) -> 
 
 @njit(cache=True, nogil=True, inline="always")
 def _nearest(left: Any, up: Any, corner: Any) -> Any:
-    to_left, to_up = abs(up - corner), abs(left - corner)
-    to_corner = abs(left + up - corner - corner)
-    nearest = up if to_up <= to_corner else corner
-    return left if to_left <= min(to_up, to_corner) else nearest
+    """The neighbour nearest to ``left + up - corner``; ties go to left, then up (section 9.4).
+
+    Written with a threshold, which needs no absolute values: corner is nearest as long as
+    ``3 corner - left - up`` lies between its neighbours.
+    """
+    threshold = 3 * corner - left - up
+    low, high = min(left, up), max(left, up)
+    upper = low if high <= threshold else corner
+    return high if threshold <= low else upper
 
 
 @njit(cache=True, nogil=True)
@@ -76,14 +81,20 @@ def _paeth(
 
 @njit(cache=True, nogil=True)
 def _paeth_rgb(source: NDArray[np.uint8], above: NDArray[np.uint8], row: NDArray[np.uint8]) -> None:
-    # Each pixel waits for the one to its left; the three channels wait side by side.
+    # Each pixel waits for the one to its left; the three channels wait side by side. Indices are
+    # unsigned, because numba lets negative ones count from the end, which takes longer.
     left_r = left_g = left_b = corner_r = corner_g = corner_b = np.int32(0)
-    for x in range(0, len(row), 3):
-        up_r, up_g, up_b = np.int32(above[x]), np.int32(above[x + 1]), np.int32(above[x + 2])
-        left_r = (np.int32(source[x]) + _nearest(left_r, up_r, corner_r)) & 255
-        left_g = (np.int32(source[x + 1]) + _nearest(left_g, up_g, corner_g)) & 255
-        left_b = (np.int32(source[x + 2]) + _nearest(left_b, up_b, corner_b)) & 255
-        row[x], row[x + 1], row[x + 2] = np.uint8(left_r), np.uint8(left_g), np.uint8(left_b)
+    for i in range(np.uint64(len(row) // 3)):
+        r = np.uint64(3) * np.uint64(i)
+        g, b = r + np.uint64(1), r + np.uint64(2)
+        up_r, up_g, up_b = np.int32(above[r]), np.int32(above[g]), np.int32(above[b])
+        near_r = np.int32(_nearest(left_r, up_r, corner_r))
+        near_g = np.int32(_nearest(left_g, up_g, corner_g))
+        near_b = np.int32(_nearest(left_b, up_b, corner_b))
+        left_r = np.int32((np.int32(source[r]) + near_r) & 255)
+        left_g = np.int32((np.int32(source[g]) + near_g) & 255)
+        left_b = np.int32((np.int32(source[b]) + near_b) & 255)
+        row[r], row[g], row[b] = left_r, left_g, left_b
         corner_r, corner_g, corner_b = up_r, up_g, up_b
 
 
@@ -99,13 +110,13 @@ def cut_masks(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> Any:
         Pixels changed, and whether anything of A and of B is left.
     """
     changed, any_a, any_b = np.int32(0), np.uint8(0), np.uint8(0)
-    for i in range(len(image)):
+    for i in range(np.uint64(len(image))):
         a, b = image[i, 1], image[i, 2]
         cut_a, cut_b = np.uint8(255 * (a >> 7)), np.uint8(255 * (b >> 7))
         out[i, 0], out[i, 1], out[i, 2] = image[i, 0], cut_a, cut_b
         changed += np.int32(cut_a != a) + np.int32(cut_b != b)
-        any_a |= cut_a
-        any_b |= cut_b
+        any_a |= np.uint8(cut_a)
+        any_b |= np.uint8(cut_b)
     return changed, any_a > 0, any_b > 0
 
 
