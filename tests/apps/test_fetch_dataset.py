@@ -78,7 +78,9 @@ def test_cubes_of_a_box_are_fetched_and_the_box_is_written(segmend, record, tmp_
     said = json.loads(
         segmend("fetch", file, "--size", 9, 8, 7, "--to", tmp_path / "a.h5", "--json").stdout
     )
-    assert {f["path"].rsplit("/", 1)[1] for f in said["files"]} == {"x0y0z0.hdf5"}
+    tables = {f"{name}.hdf5" for name in ("axons", "dendrites", "synapses", "segments")}
+    tables.add("connectome.csv")
+    assert {f["path"].rsplit("/", 1)[1] for f in said["files"]} == {"x0y0z0.hdf5"} | tables
     with h5py.File(tmp_path / "a.h5") as made:
         truth = l4dense.layer_arrays()
         np.testing.assert_array_equal(made["volumes/raw"][:], truth["image"][:9, :8, :7])

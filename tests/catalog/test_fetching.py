@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -150,8 +151,10 @@ def test_of_cubes_only_those_that_a_box_touches_are_fetched(published, tmp_path)
         fetch_files(record, tmp_path)
     made = fetch_files(record, tmp_path, box=Box((edge - 1, 0, 0), (edge + 1, 9, 9)))
     cubes = {"x0y0z0.hdf5", "x0y0z1.hdf5"}
-    assert {f.path.name for f in made} == cubes
-    assert len(made) == 4 * 2
+    tables = {Path(record.files[name].path).name for name in l4dense.TABLES}
+    assert {f.path.name for f in made} == cubes | tables
+    # Four folders of cubes (two layers share one), and every table once.
+    assert len(made) == 4 * 2 + len(tables)
     one = fetch_files(record, tmp_path, box=Box((0, 0, 0), (9, 9, 9)), layers=["image"])
     assert [(f.path.parent.name, f.fresh) for f in one] == [("electron-microscopy-volume", False)]
     with pytest.raises(OutOfBoundsError, match="outside layer 'image'"):
