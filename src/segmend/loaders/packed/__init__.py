@@ -1,0 +1,1 @@
+"""A lossless re-encoding of a benchmark for training (`docs/loaders.md`)."""
