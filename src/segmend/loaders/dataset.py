@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class TaskDataset(Dataset[Item]):
         targets: Whether there is a ``target``.
         repaired: Whether known faults of published rows are corrected
             (``data.examples.corrections`` lists them).
+        packed: Packed cache to take pictures from (``segmend pack``): the same to the bit, faster.
 
     Raises:
         NoSamplesError: if no row of the split is routed to the task.
@@ -70,9 +72,10 @@ class TaskDataset(Dataset[Item]):
         seed: int = 0,
         targets: bool = True,
         repaired: bool = True,
+        packed: str | Path | None = None,
     ) -> None:
         self.examples: Examples = examples(
-            benchmark, task, split, targets=targets, repaired=repaired
+            benchmark, task, split, targets=targets, repaired=repaired, packed=packed
         )
         self._swap_ab = swap_ab
         self._seed = seed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +21,17 @@ from segmend.core.errors import (
     SchemaError,
     VerificationError,
 )
-from segmend.core.sample import ROW_SCHEMA
-from segmend.loaders.frames import Frames
+from segmend.core.sample import em_column, split_mask_column
+from segmend.loaders.frames import Frames, PictureList, shapes
 from segmend.shards.checks import Origin, origin_of
 from segmend.shards.defects import DEFECTS
 from segmend.shards.reader import Benchmark
 from segmend.shards.repair import repair
 from segmend.shards.rows import decode_row
-from segmend.tasks.task import FLAGS, Inputs, Look, Target, Task
+from segmend.tasks.task import FLAGS, Inputs, Look, Target, Task, split_sides
+
+if TYPE_CHECKING:
+    from segmend.loaders.packed.reader import PackedRows
 
 KEY = "combined_sample_hash"
 
@@ -62,6 +66,7 @@ class Examples:
         left_out: Rows routed to the task that lack something it needs, counted by reason.
         repaired: Whether known faults of published rows are corrected.
         targets: Whether examples have targets.
+        version: Schema of the rows.
     """
 
     def __init__(
@@ -73,11 +78,14 @@ class Examples:
         targets: bool,
         threads: int = 1,
         repaired: bool = True,
+        packed: PackedRows | None = None,
     ) -> None:
         self.benchmark = benchmark
         self.task = task
         self.targets = targets
         self.repaired = repaired
+        self.version = benchmark.version
+        self._packed = packed
         self.positions = task.rows(sidecar)
         self.left_out = task.left_out(sidecar)
         chosen = sidecar.take(np.flatnonzero(np.isin(sidecar["position"], self.positions)))
@@ -121,20 +129,21 @@ class Examples:
         return len(self.positions)
 
     def __getitem__(self, i: int) -> Example:
+        if self._packed is not None:
+            return self._unpacked(i, self._packed)
         (row,) = self.benchmark.read_rows([self.positions[i]], self._columns()).to_pylist()
         return self._decode(row, i)
 
     def __iter__(self) -> Iterator[Example]:
-        rows = enumerate(self._rows(self.positions, self._columns()))
         if self._threads == 1:
-            for i, row in rows:
-                yield self._decode(row, i)
+            for job in self._jobs():
+                yield job()
             return
         with ThreadPoolExecutor(self._threads) as pool:
             ahead: deque[Future[Example]] = deque()
             try:
-                for i, row in rows:
-                    ahead.append(pool.submit(self._decode, row, i))
+                for job in self._jobs():
+                    ahead.append(pool.submit(job))
                     if len(ahead) > 2 * self._threads:
                         yield ahead.popleft().result()
                 while ahead:
@@ -155,6 +164,10 @@ class Examples:
             VerificationError: if a row is not the one that the sidecar lists there.
         """
         asked = np.asarray(numbers, np.int64)
+        if self._packed is not None:
+            for slot, i in enumerate(asked.tolist()):
+                self._unpack(i, self._packed, frames, slot)
+            return
         slots = np.argsort(self.positions[asked], kind="stable")
         unique, first = np.unique(asked[slots], return_index=True)
         columns = self._columns(frames.look)
@@ -169,9 +182,18 @@ class Examples:
             for slot in slots[begin:end]:
                 frames.put(int(slot), example.inputs, example.target)
 
+    def _jobs(self) -> Iterator[Callable[[], Example]]:
+        """What is left to do for each example when its bytes are read, in order."""
+        if self._packed is not None:
+            for i in range(len(self)):
+                yield partial(self._unpacked, i, self._packed)
+            return
+        for i, row in enumerate(self._rows(self.positions, self._columns())):
+            yield partial(self._decode, row, i)
+
     def _columns(self, look: Look | None = None) -> tuple[str, ...]:
-        shown = self.task.picture_columns(look)
-        answers = self.task.answer_columns(look) if self.targets else ()
+        shown = self.task.picture_columns(look, self.version)
+        answers = self.task.answer_columns(look, self.version) if self.targets else ()
         return tuple(dict.fromkeys((KEY, *shown, *answers)))
 
     def _rows(self, positions: NDArray[np.int64], columns: Sequence[str]) -> Iterator[Any]:
@@ -182,23 +204,71 @@ class Examples:
         key = self._keys[i].as_py()
         if row[KEY] != key:
             raise VerificationError(
-                f"row {self.positions[i]} of {self.benchmark.folder} is not what its sidecar says",
+                f"{self.benchmark.source.url} row {self.positions[i]} is not what its sidecar says",
                 found=f"its hash is {row[KEY]}, the sidecar says {key}",
                 fix="Run `segmend verify`",
             )
+        task, version = self.task, self.version
         try:
-            stored = decode_row(row, self.task.picture_columns(look))
+            stored = decode_row(row, task.picture_columns(look, version))
             if self.repaired:  # before anything else sees it
-                stored = repair(stored, self._origins[i])[0]
-            inputs = self.task.inputs(stored, look)
+                stored, findings = repair(stored, self._origins[i], version=version)
+                self.benchmark.count(findings)
+            inputs = task.inputs(stored, look, version)
             target = None
             if self.targets:
-                answers = decode_row(row, self.task.answer_columns(look))
-                target = self.task.target(answers, look)
+                answers = decode_row(row, task.answer_columns(look, version))
+                target = task.target(answers, look, version)
         except (ReadFailedError, SchemaError, NoSamplesError) as error:
             error.asked = f"row {key}: {error.asked}"
             raise
         return Example(sample_hash=key, inputs=inputs, target=target)
+
+    def _unpacked(self, i: int, packed: PackedRows) -> Example:
+        arrays = {
+            name: np.empty(shape, dtype)
+            for name, (shape, dtype) in shapes(self.task, self.task.look, 1).items()
+        }
+        targets = arrays["targets"] if self.targets else None
+        frames = Frames(arrays["geometry"], arrays["em"], targets, self.task.look)
+        self._unpack(i, packed, frames, 0)
+        target = None if targets is None else targets[0]
+        return Example(
+            sample_hash=self._keys[i].as_py(),
+            inputs=frames.inputs(0),
+            target=float(target) if isinstance(target, np.floating) else target,
+        )
+
+    def _unpack(self, i: int, packed: PackedRows, frames: Frames, slot: int) -> None:
+        """Unpack an example straight into its place."""
+        task, look, version = self.task, frames.look, self.version
+        key = self._keys[i].as_py()
+        pictures = PictureList(packed)
+        for column in task.picture_columns(Look(look.views, ()), version):
+            pictures.views(column, look.views, frames.geometry[slot])
+        for plane, out in zip(look.planes, frames.em[slot], strict=True):
+            pictures.whole(em_column(plane, version), out)
+        sides = None
+        if frames.targets is not None and task.target_kind == "binary":
+            frames.targets[slot] = self._label(i)
+        elif frames.targets is not None and version == "v1":
+            sides = np.empty(frames.geometry.shape[1:], np.float16)
+            pictures.views("geometry", look.views, sides)
+        elif frames.targets is not None:
+            for view, out in zip(look.views, frames.targets[slot], strict=True):
+                pictures.whole(split_mask_column(view), out)
+        try:
+            pictures.read(int(self.positions[i]))
+        except ReadFailedError as error:
+            error.asked = f"row {key}: {error.asked}"
+            raise
+        if sides is not None and frames.targets is not None:
+            frames.targets[slot] = split_sides(sides)
+        task.show(frames.geometry[slot], frames.em[slot])
+
+    def _label(self, i: int) -> float:
+        column = self.task.label_columns[0]
+        return float(self.task.target({column: float(self.labels[i])}))
 
 
 def examples(
@@ -209,6 +279,7 @@ def examples(
     targets: bool = True,
     threads: int = 1,
     repaired: bool = True,
+    packed: str | Path | None = None,
 ) -> Examples:
     """The examples of a task in a split.
 
@@ -219,6 +290,8 @@ def examples(
         targets: Whether to read the answers; without them label columns are never touched.
         threads: Threads that decode when iterating.
         repaired: Whether to correct what published rows are known to get wrong.
+        packed: Packed cache to take pictures from (`segmend.loaders.packed.build.pack`); the
+            arrays are the same to the bit.
 
     Raises:
         NoSamplesError: if no row of the split is routed to the task.
@@ -226,23 +299,40 @@ def examples(
     """
     if threads < 1:
         raise BadInputError(f"decoding needs at least one thread, got {threads}")
-    labels = (c for c in task.label_columns if ROW_SCHEMA[c].dtype == "float64")
-    facts = (KEY, "task_routing", "encoding", "species", *FLAGS["v2"])
+    labels = task.label_columns if task.target_kind == "binary" else ()
+    facts = (KEY, "task_routing", "encoding", "species", *FLAGS[benchmark.version])
     sidecar = benchmark.sidecar(split, columns=(*facts, *labels))
-    found = Examples(benchmark, task, sidecar, targets=targets, threads=threads, repaired=repaired)
+    found = Examples(
+        benchmark,
+        task,
+        sidecar,
+        targets=targets,
+        threads=threads,
+        repaired=repaired,
+        packed=_open_packed(packed, benchmark, repaired=repaired),
+    )
     if not len(found):
         raise NoSamplesError(
             f"there are no rows for task '{task.name}' in split '{split}'",
-            found=f"{benchmark.folder} has splits {', '.join(benchmark.splits)}"
+            found=f"{benchmark.source.url} has splits {', '.join(benchmark.splits)}"
             + "".join(f"; {n} rows left out: {why}" for why, n in found.left_out.items()),
             fix="Build with sample types that serve the task, or choose another split",
         )
     return found
 
 
-def _labels(task: Task, sidecar: pa.Table) -> NDArray[np.float64] | None:
-    (column, *others) = task.label_columns
-    if others or ROW_SCHEMA[column].dtype != "float64":
+def _open_packed(
+    place: str | Path | None, benchmark: Benchmark, *, repaired: bool
+) -> PackedRows | None:
+    if place is None:
         return None
-    values = [np.nan if v is None else float(v) for v in sidecar.column(column).to_pylist()]
-    return np.array(values, np.float64)
+    from segmend.loaders.packed.reader import PackedRows
+
+    return PackedRows(place, benchmark, repaired=repaired)
+
+
+def _labels(task: Task, sidecar: pa.Table) -> NDArray[np.float64] | None:
+    if task.target_kind != "binary":
+        return None
+    column = sidecar.column(task.label_columns[0]).to_pylist()
+    return np.array([np.nan if v is None else float(v) for v in column], np.float64)

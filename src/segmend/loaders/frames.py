@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,14 @@ from segmend.core.sample import (
     IMAGE_SIZE,
     SPLIT_MASK_A,
     SPLIT_MASK_B,
+    VIEWS,
     channel,
     em_channel,
 )
 from segmend.tasks.task import Inputs, Look, Target, Task
+
+if TYPE_CHECKING:
+    from segmend.loaders.packed.reader import PackedRows
 
 _SIZE = (IMAGE_SIZE, IMAGE_SIZE)
 _SIDES = [channel("mask_a"), channel("mask_b")]
@@ -47,6 +51,11 @@ class Frames:
         if self.targets is not None:
             self.targets[slot] = target
 
+    def inputs(self, slot: int) -> Inputs:
+        """One example as views of these arrays."""
+        em = np.moveaxis(self.em[slot], 1, -1)
+        return Inputs(self.geometry[slot], em, self.look.views, self.look.planes)
+
     def swap(self, slot: int, *, dual: bool) -> None:
         """Exchange A and B of one example, in its answer too.
 
@@ -63,6 +72,30 @@ class Frames:
             sides = self.targets[slot]
             a, b = sides == SPLIT_MASK_A, sides == SPLIT_MASK_B
             sides[a], sides[b] = SPLIT_MASK_B, SPLIT_MASK_A
+
+
+class PictureList:
+    """Pictures of one row that are wanted from a packed cache, and where they go."""
+
+    def __init__(self, packed: PackedRows) -> None:
+        self._packed = packed
+        self._wanted: list[tuple[int, NDArray[Any]]] = []
+
+    def views(self, column: str, views: tuple[str, ...], outs: NDArray[np.float16]) -> None:
+        """Views of a geometry, (views, channels, 224, 224)."""
+        blocks = self._packed.blocks(column, [VIEWS.index(view) for view in views])
+        bits = outs.view(np.uint16).reshape(len(views), len(CHANNELS), -1)
+        self._wanted += zip(blocks, bits, strict=True)
+
+    def whole(self, column: str, out: NDArray[np.uint8]) -> None:
+        """An EM slice (channels, 224, 224) or a split mask (224, 224)."""
+        (block,) = self._packed.blocks(column)
+        self._wanted.append((block, out.reshape(*out.shape[:-2], -1)))
+
+    def read(self, position: int) -> None:
+        """Read them all at once."""
+        blocks, outs = zip(*sorted(self._wanted, key=lambda wanted: wanted[0]), strict=True)
+        self._packed.read(position, blocks, outs)
 
 
 def shapes(task: Task, look: Look, n: int) -> dict[str, tuple[tuple[int, ...], str]]:

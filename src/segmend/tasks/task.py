@@ -244,10 +244,21 @@ class Task:
         geometry = row[columns[0]][views] if views else _NO_GEOMETRY.copy()  # a list copies
         planes = [row[em_column(plane, version)] for plane in shown.planes]
         em = np.stack(planes) if planes else _NO_EM.copy()
-        if not self.dual:
-            unite(geometry, channel("mask_a"), channel("mask_b"), axis=1)
-            unite(em, em_channel("mask_a"), em_channel("mask_b"), axis=3)
+        self.show(geometry, np.moveaxis(em, -1, 1))
         return Inputs(geometry=geometry, em=em, views=shown.views, planes=shown.planes)
+
+    def show(self, geometry: NDArray[np.float16], em: NDArray[np.uint8]) -> None:
+        """Reduce stored pictures to what the task shows, in place.
+
+        A task on one segment must not see where A ends and B begins: its masks are united in A.
+
+        Args:
+            geometry: (views, channels, rows, columns).
+            em: (planes, channels, rows, columns).
+        """
+        if not self.dual:
+            _unite(geometry, channel("mask_a"), channel("mask_b"))
+            _unite(em, em_channel("mask_a"), em_channel("mask_b"))
 
     def target(
         self,
@@ -275,19 +286,24 @@ class Task:
             raise NoSamplesError(f"a row has no target for task '{self.name}'")
         if self.target_kind == "split_mask":
             views = (look or self.look).views
-            return _sides(values[0], views) if version == "v1" else np.stack(values)
+            if version == "v1":
+                return split_sides(values[0][[VIEWS.index(view) for view in views]])
+            return np.stack(values)
         if values[0] not in (0.0, 1.0):
             raise SchemaError(f"{self.label_columns[0]} must be 0 or 1", found=repr(values[0]))
         return float(values[0])
 
 
-def _sides(geometry: NDArray[np.float16], views: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Split masks of a v1 row, as its own training code makes them (reference 1.7).
+def split_sides(geometry: NDArray[np.float16]) -> NDArray[np.uint8]:
+    """Split masks of a v1 row from its dual render, as its own training code makes them.
 
-    Where masks A and B overlap the render does not tell which is nearer: background.
+    Where masks A and B overlap the render does not tell which is nearer: background (reference,
+    section 1.7).
+
+    Args:
+        geometry: (views, channels, rows, columns).
     """
-    shown = geometry[[VIEWS.index(view) for view in views]]
-    a, b = shown[:, channel("mask_a")] > 0, shown[:, channel("mask_b")] > 0
+    a, b = geometry[:, channel("mask_a")] > 0, geometry[:, channel("mask_b")] > 0
     sides = np.full(a.shape, SPLIT_MASK_BACKGROUND, np.uint8)
     sides[a & ~b] = SPLIT_MASK_A
     sides[b & ~a] = SPLIT_MASK_B
@@ -314,8 +330,7 @@ def _check_names(task: Task) -> None:
         )
 
 
-def unite(images: NDArray[Any], a: int, b: int, *, axis: int) -> None:
+def _unite(images: NDArray[Any], a: int, b: int) -> None:
     """Put the union of masks A and B into A and empty B, in place."""
-    view = np.moveaxis(images, axis, 0)
-    np.maximum(view[a], view[b], out=view[a])
-    view[b] = 0
+    np.maximum(images[:, a], images[:, b], out=images[:, a])
+    images[:, b] = 0

@@ -16,6 +16,7 @@ VERBS = {
     "verify": "Check every byte, row and rule of a benchmark.",
     "audit": "Look for leaks between splits and for answers given away.",
     "migrate": "Write a benchmark in another version of the schema.",
+    "pack": "Re-encode a benchmark for fast training, without loss.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",
     "models": "List the models that can be trained.",
     "train": "Train a model for a task on a benchmark.",

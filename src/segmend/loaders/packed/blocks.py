@@ -36,7 +36,8 @@ Kind = Literal["view", "plane", "sides"]
 DENSE, SPARSE = 0, 1
 """How a block is packed."""
 
-HIGH_CODEC, DENSE_CODEC = "lz4_raw", "zstd"
+HIGH_CODEC: Literal["lz4_raw"] = "lz4_raw"
+DENSE_CODEC: Literal["zstd"] = "zstd"
 """LZ4 unpacks the high bytes at several GB/s; dense blocks are the exception and may be slow."""
 
 PIXELS = IMAGE_SIZE * IMAGE_SIZE
@@ -107,9 +108,9 @@ def _pack_view(picture: Flat) -> bytes | None:
 
 def _unpack_view(block: memoryview, out: Flat) -> bool:
     silhouette, a, b, low, packed = _parts(block, 3, 2)
-    high = pa.decompress(packed, decompressed_size=low.size, codec=HIGH_CODEC) if low.size else b""
+    high = _decompressed(packed, low.size, HIGH_CODEC)
     return bool(
-        fill_foreground(silhouette, low, np.frombuffer(high, np.uint8), out[_VALUES])
+        fill_foreground(silhouette, low, high, out[_VALUES])
         and all(
             fill_mask(runs, out[c], 0, _ONE)
             for c, runs in zip(_MASKS, (silhouette, a, b), strict=True)
@@ -147,12 +148,18 @@ def _unpack_sides(block: memoryview, out: Flat) -> bool:
 
 
 def _unpack_dense(block: memoryview, out: Flat) -> bool:
-    raw = pa.decompress(block, decompressed_size=out.nbytes, codec=DENSE_CODEC)
-    flat = np.frombuffer(raw, out.dtype)
+    flat = _decompressed(block, out.nbytes, DENSE_CODEC).view(out.dtype)
     if flat.size != out.size:
         return False
     out[:] = flat.reshape(out.shape)
     return True
+
+
+def _decompressed(packed: Any, size: int, codec: Literal["lz4_raw", "zstd"]) -> Flat:
+    if not size:
+        return np.zeros(0, np.uint8)
+    raw = pa.decompress(pa.py_buffer(packed), decompressed_size=size, codec=codec)
+    return np.frombuffer(memoryview(raw), np.uint8)
 
 
 def _runs(mask: Flat, on: Any) -> Runs | None:
@@ -186,4 +193,3 @@ def _parts(block: memoryview, masks: int, rest: int) -> list[Flat]:
     if at != len(block):
         raise ValueError(f"{len(block)} bytes instead of {at}")
     return parts
-

@@ -1,0 +1,226 @@
+"""The files of a packed cache.
+
+    pack.json                  what it was made from: written last
+    train/train-00000.pack     blocks, row after row
+    train/train-00000.index    one JSON line, then one record per row
+
+Blocks lie in the order of the image columns, each view of a geometry and each picture one block; a
+column that is null in a row has length 0. Every block has its CRC-32, every index its sha256 in
+``pack.json``, and every index the sha256 of the shard that it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.core.errors import BadInputError, ReadFailedError
+from segmend.core.sample import ROW_SCHEMAS, VIEWS, SchemaVersion, image_columns
+from segmend.loaders.packed.blocks import Kind
+from segmend.shards.layout import ShardRecord
+from segmend.shards.reader import Benchmark
+from segmend.store.atomic import atomic_file
+
+MANIFEST = "pack.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one block of a row holds.
+
+    Attributes:
+        column: Image column.
+        kind: How it is packed.
+        view: Number of the view, of a geometry; 0 otherwise.
+    """
+
+    column: str
+    kind: Kind
+    view: int = 0
+
+
+def blocks_of(version: SchemaVersion) -> tuple[Block, ...]:
+    """The blocks of a row, in order."""
+    blocks = []
+    for column in image_columns(version):
+        field = ROW_SCHEMAS[version][column]
+        if field.dtype == "bytes":
+            blocks += [Block(column, "view", view) for view in range(len(VIEWS))]
+        else:
+            blocks.append(Block(column, "sides" if field.role == "label" else "plane"))
+    return tuple(blocks)
+
+
+def record_dtype(blocks: int) -> np.dtype[Any]:
+    """One row of an index: where its blocks begin, and length, CRC-32 and mode of each."""
+    return np.dtype(
+        [
+            ("start", "<u8"),
+            ("length", "<u4", (blocks,)),
+            ("crc32", "<u4", (blocks,)),
+            ("mode", "u1", (blocks,)),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What the index of one shard says.
+
+    Attributes:
+        shard: sha256 of the shard.
+        repaired: Whether pictures were corrected before they were packed.
+        size: Bytes of the packed file.
+        records: One record per row (`record_dtype`).
+    """
+
+    shard: str
+    repaired: bool
+    size: int
+    records: NDArray[Any]
+
+
+def pack_path(folder: Path, shard: str) -> Path:
+    """Blocks of a shard."""
+    return (folder / shard).with_suffix(".pack")
+
+
+def index_path(folder: Path, shard: str) -> Path:
+    """Index of a shard."""
+    return (folder / shard).with_suffix(".index")
+
+
+def write_index(path: Path, index: Index) -> None:
+    """Write the index of a shard, whole or not at all."""
+    facts = {
+        "format": FORMAT,
+        "shard": index.shard,
+        "repaired": index.repaired,
+        "size": index.size,
+        "rows": len(index.records),
+    }
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(json.dumps(facts).encode() + b"\n" + index.records.tobytes())
+
+
+def read_index(path: Path, blocks: int, *, sha256: str | None = None) -> Index:
+    """Read the index of a shard.
+
+    Args:
+        path: Its file.
+        blocks: Blocks per row.
+        sha256: What the file must be, if that is known.
+
+    Raises:
+        ReadFailedError: if it is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+        head, _, body = content.partition(b"\n")
+        facts = json.loads(head)
+        records = np.frombuffer(body, record_dtype(blocks))
+        index = Index(str(facts["shard"]), bool(facts["repaired"]), int(facts["size"]), records)
+        same_format = (facts["format"], facts["rows"]) == (FORMAT, len(records))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, str(error)) from error
+    ends = records["start"] + records["length"].sum(axis=1, dtype=np.uint64)
+    if not same_format or (ends > index.size).any():
+        raise damaged(path, "its rows do not fit")
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise damaged(path, f"its sha256 is not the one of {MANIFEST}")
+    return index
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``pack.json`` says.
+
+    Attributes:
+        benchmark: sha256 of the ``shards.csv`` that it was made from.
+        version: Schema of the rows.
+        repaired: Whether known faults were corrected before packing.
+        indices: sha256 of every index by path of its shard, in order.
+    """
+
+    benchmark: str
+    version: SchemaVersion
+    repaired: bool
+    indices: dict[str, str]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``pack.json``: from then on the cache is used."""
+    facts = {
+        "format": FORMAT,
+        "benchmark_sha256": manifest.benchmark,
+        "schema": manifest.version,
+        "repaired": manifest.repaired,
+        "indices": manifest.indices,
+    }
+    with atomic_file(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path, benchmark: Benchmark) -> Manifest:
+    """Read ``pack.json`` and check that the cache is one of this benchmark as it is now.
+
+    Raises:
+        BadInputError: if there is no finished cache, or it was made from something else.
+        ReadFailedError: if the file is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BadInputError(
+            f"{folder} is no finished packed cache",
+            found=f"it has no {MANIFEST}" if folder.is_dir() else "there is no such folder",
+            fix=f"Run: segmend pack {benchmark.source.url} --out {folder}",
+        )
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        indices = {str(name): str(digest) for name, digest in facts["indices"].items()}
+        made_from, repaired = str(facts["benchmark_sha256"]), bool(facts["repaired"])
+        written, version = facts["format"], facts["schema"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, repr(error)) from error
+    listed = [shard.path for shard in benchmark.shards]
+    if (written, made_from, version) != (FORMAT, benchmark.sha256, benchmark.version) or list(
+        indices
+    ) != listed:
+        raise BadInputError(
+            f"{folder} was packed from another benchmark, or by another segmend",
+            found=f"from {made_from[:12]} in format {written}, not {benchmark.sha256[:12]} in "
+            f"format {FORMAT}",
+            fix=f"Run: segmend pack {benchmark.source.url} --out {folder}",
+        )
+    return Manifest(made_from, benchmark.version, repaired, indices)
+
+
+def is_current(folder: Path, shard: ShardRecord, blocks: int, *, repaired: bool) -> bool:
+    """Whether a shard is packed already, from the very same bytes in the same way."""
+    path = index_path(folder, shard.path)
+    if not path.is_file():
+        return False
+    index = read_index(path, blocks)
+    packed = pack_path(folder, shard.path)
+    return (
+        (index.shard, index.repaired) == (shard.sha256, repaired)
+        and len(index.records) == shard.n_samples
+        and packed.is_file()
+        and packed.stat().st_size == index.size
+    )
+
+
+def damaged(path: Path, found: str) -> ReadFailedError:
+    """The error for a file of a cache that cannot be right."""
+    return ReadFailedError(
+        f"{path} of a packed cache cannot be read",
+        found=found,
+        fix="Delete the file and run `segmend pack` again",
+    )
