@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,57 +17,23 @@ from segmend.edits.ledger import FILE, Ledger
 from segmend.edits.normalise import freeze_harvest
 from segmend.store.retry import RetryPolicy, TimeLimits
 from segmend.testing import faults
-from segmend.testing.fake_cave import TOKEN, fake_cave
+from segmend.testing.fake_cave import TOKEN, FakeCave, fake_cave, write_token
 from segmend.testing.fake_cave_defects import Defects, every_defect
+from segmend.testing.servers import Server
 
 pytest.importorskip("caveclient")
 
-RECORD = """
-name = "fake"
-title = "Synthetic tissue"
-species = "synthetic"
-datastack = "fake"
-server = "{url}"
-licence = "CC0-1.0"
-[roots]
-{roots}
-[batches]
-logs = 7
-details = 5
-leaves = 9
-[rules]
-margin_s = 0.05
-chain_nm = 30
-{rules}
-"""
-TABLE = 'source = "table"\ntable = "proofreading_status_and_strategy"'
-DELTA = 'source = "delta"'
 QUICK = Manners(
     policy=RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02),
     limits=TimeLimits(connect_s=2, first_byte_s=2, total_s=5),
 )
 
 
-@pytest.fixture(autouse=True)
-def token(tmp_path_factory, monkeypatch):
-    """The token, where caveclient looks for it."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    folder = home / ".cloudvolume" / "secrets"
-    folder.mkdir(parents=True)
-    (folder / "cave-secret.json").write_text(json.dumps({"token": TOKEN}))
+pytestmark = pytest.mark.usefixtures("token_home")
 
 
-@pytest.fixture(scope="module")
-def until(history):
-    last = max(operation.time_ms for operation in history.operations.values())
-    return datetime.fromtimestamp(last // 1000, UTC) + timedelta(hours=1)
-
-
-def record(cave, roots=TABLE, rules=""):
-    return read_cave_record(
-        RECORD.format(url=cave.url, roots=roots, rules=rules), where="the test's"
-    )
+def record(cave, **settings):
+    return read_cave_record(cave.record(**settings), where="the test's")
 
 
 def gather(cave, folder, until, *, manners=QUICK, **settings):
@@ -91,9 +56,7 @@ def good(history, until, tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     patch = pytest.MonkeyPatch()
     patch.setenv("HOME", str(folder))
-    secrets = folder / ".cloudvolume" / "secrets"
-    secrets.mkdir(parents=True)
-    (secrets / "cave-secret.json").write_text(json.dumps({"token": TOKEN}))
+    write_token(folder)
     with fake_cave(history) as cave:
         ledger = gather(cave, folder / "h", until, rules="min_smaller_chunks = 1")
         frozen = freeze_harvest(ledger, folder / "frozen")
@@ -158,7 +121,7 @@ def test_it_says_where_it_is_from(good, until):
 
 def test_delta_roots_find_the_same_edits(history, until, tmp_path, good):
     with fake_cave(history, proofread_table="") as cave:
-        ledger = gather(cave, tmp_path / "h", until, roots=DELTA, rules="min_smaller_chunks = 1")
+        ledger = gather(cave, tmp_path / "h", until, delta=True, rules="min_smaller_chunks = 1")
     assert list(outcomes(ledger, tmp_path).edits()) == list(good.edits())
     ledger.close()
 
@@ -299,10 +262,9 @@ def test_a_defect_of_one_root_does_not_take_its_batch_with_it(history, until, tm
 
 
 def test_a_failure_is_retried_three_rounds_and_then_left_alone(history, until, tmp_path):
-    few = f"{TABLE}\nmost = 9"
     with fake_cave(history, defects=Defects(forbidden=1)) as cave:
-        ledger = gather(cave, tmp_path / "h", until, roots=few)
-        made = record(cave, roots=few)
+        ledger = gather(cave, tmp_path / "h", until, most=9)
+        made = record(cave, most=9)
         for _ in range(2):
             assert ledger.requeue(quarantined=False) == 9
             harvest(ledger, open_cave(made, manners=QUICK), made)
@@ -437,9 +399,7 @@ def test_a_body_that_repeats_the_token_is_censored(history, monkeypatch):
 def test_without_a_good_token_it_says_how_to_get_one(history, tmp_path, monkeypatch, shown):
     monkeypatch.setenv("HOME", str(tmp_path))
     if shown:
-        folder = tmp_path / ".cloudvolume" / "secrets"
-        folder.mkdir(parents=True)
-        (folder / "cave-secret.json").write_text(json.dumps({"token": shown}))
+        write_token(tmp_path, shown)
     with fake_cave(history) as cave, pytest.raises(ReadFailedError, match=r"docs/edits\.md") as no:
         open_cave(record(cave), manners=QUICK)
     assert no.value.reason == "forbidden"
@@ -458,12 +418,11 @@ def test_a_server_that_says_nothing_ends_in_a_time_out(history, fault):
 
 
 def test_a_server_that_is_not_there_is_named():
-    made = read_cave_record(
-        RECORD.format(url="http://127.0.0.1:1", roots=TABLE, rules=""), where="x"
-    )
-    with pytest.raises(ReadFailedError) as gone:
+    gone = FakeCave(Server("http://127.0.0.1:1"), "fake", TOKEN)
+    made = record(gone)
+    with pytest.raises(ReadFailedError) as failed:
         open_cave(made, manners=QUICK)
-    assert gone.value.reason == "connection"
+    assert failed.value.reason == "connection"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"scales": []}', b"\xff"])
@@ -485,15 +444,19 @@ def test_every_shipped_record_loads_and_names_the_published_settings():
     assert load_cave_record("fish1").roots.source == "delta"
 
 
+GOOD = FakeCave(Server("http://h"), "fake", TOKEN).record()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x", "does not hold"),
         ("name = 'a'", "missing required field"),
-        (RECORD.format(url="ftp://h", roots=TABLE, rules=""), "server"),
-        (RECORD.format(url="http://me:secret@h", roots=TABLE, rules=""), "server"),
-        (RECORD.format(url="http://h", roots='source = "table"', rules=""), "roots.table is empty"),
-        (RECORD.format(url="http://h", roots=TABLE, rules="chain_hop = 1"), "chain_hop"),
+        (GOOD.replace("http://h", "ftp://h"), "server"),
+        (GOOD.replace("http://h", "http://me:secret@h"), "server"),
+        (GOOD.replace("table = ", "tables = "), "tables"),
+        (GOOD.replace('table = "proofreading_status_and_strategy"', ""), r"roots\.table is empty"),
+        (GOOD + "chain_hop = 1", "chain_hop"),
     ],
 )
 def test_records_that_do_not_hold_are_refused(tmp_path, text, message):

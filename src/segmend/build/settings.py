@@ -39,6 +39,8 @@ class Source(Table, frozen=True):
             default all of it. What a view shows may lie beyond.
         automatic: The label layer that is proofread.
         neurons: The label layer that says what belongs together.
+        edits: With ``edits.source = "frozen"``: the folder of its frozen edits; starts at the
+            plan's folder.
     """
 
     dataset: str
@@ -49,6 +51,7 @@ class Source(Table, frozen=True):
     box_nm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     automatic: str = "automatic"
     neurons: str = "neurons"
+    edits: str = ""
 
 
 class Edits(Table, frozen=True):
@@ -56,7 +59,8 @@ class Edits(Table, frozen=True):
 
     Attributes:
         source: ``overlap``: compare the layers ``automatic`` and ``neurons``; ``synthetic-log``:
-            the true history of synthetic tissue.
+            the true history of synthetic tissue; ``frozen``: each source's frozen ``edits``, by
+            where their clicks lie in the layers ``automatic`` and ``neurons``.
         sides: ``neurons``: a split goes along the true neurons; ``supervoxels``: along the layer
             ``supervoxels``, as a proofreader of an agglomerated segmentation must split.
         min_segment_voxels: Smallest segment that takes part in a merge or a control.
@@ -67,7 +71,7 @@ class Edits(Table, frozen=True):
             thinner sides are shells along a membrane that two segmentations draw differently.
     """
 
-    source: Literal["overlap", "synthetic-log"] = "overlap"
+    source: Literal["overlap", "synthetic-log", "frozen"] = "overlap"
     sides: Literal["neurons", "supervoxels"] = "neurons"
     min_segment_voxels: Count = 500
     min_purity: Share = 0.8
@@ -285,8 +289,14 @@ def _check(plan: PlanSettings, path: Path) -> None:
     names = [source_name(s) for s in plan.sources]
     if len(set(names)) != len(names):
         refuse("two sources have one name", str(names), "Give each its own 'volume'")
-    by_volume = plan.splits.rule == "volume"
+    by_volume, frozen = plan.splits.rule == "volume", plan.edits.source == "frozen"
     for source, name in zip(plan.sources, names, strict=True):
+        if frozen != bool(source.edits):
+            refuse(
+                f"source '{name}' {'needs' if frozen else 'must not have'} 'edits'",
+                f"edits.source is '{plan.edits.source}'",
+                "Name the folder that segmend edits freeze wrote" if frozen else "",
+            )
         if by_volume != (source.split is not None):
             options = ", ".join(get_args(Split))
             refuse(

@@ -12,6 +12,7 @@ from segmend.catalog.dataset import open as open_dataset
 from segmend.core.box import Box
 from segmend.core.errors import PlanError
 from segmend.core.grid import VoxelGrid
+from segmend.edits.frozen import FrozenEdits, open_frozen
 from segmend.render.site import Layers
 from segmend.volumes.align import common_grid
 
@@ -27,6 +28,7 @@ class OpenedSource:
         layers: What is drawn from.
         grid: The grid that all layers share, of the part that questions are asked about.
         box: That part, nm.
+        frozen: Its frozen edits, where the plan takes them from there.
     """
 
     name: str
@@ -35,11 +37,12 @@ class OpenedSource:
     layers: Layers
     grid: VoxelGrid
     box: Box
+    frozen: FrozenEdits | None = None
 
     def facts(self) -> dict[str, Any]:
         """What the plan and the card say about it."""
         record = self.dataset.record
-        return {
+        facts = {
             "name": self.name,
             "dataset": record.name,
             "title": record.title,
@@ -55,6 +58,7 @@ class OpenedSource:
             "citation": record.citation.strip(),
             "defects": list(record.defects),
         }
+        return facts if self.frozen is None else facts | {"edits": _edit_facts(self.frozen)}
 
 
 def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedSource:
@@ -68,6 +72,7 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
     Raises:
         PlanError: if the data set lacks a layer or table that the plan needs.
         GridMismatchError: if its layers lie on different grids.
+        VerificationError: if its frozen edits are not what was frozen.
         SegmendError: whatever opening it raises.
     """
     record = source.dataset
@@ -101,11 +106,17 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
             fix="Give a box inside them, (z, y, x) nm",
         )
     voxels = grid.to_voxels(box)
-    return OpenedSource(
-        name, source, dataset, Layers(**volumes), grid.crop(voxels), grid.to_box(voxels)
-    )
+    frozen = open_frozen(folder / source.edits) if source.edits else None
+    part = (grid.crop(voxels), grid.to_box(voxels))
+    return OpenedSource(name, source, dataset, Layers(**volumes), *part, frozen)
 
 
 def _sides(settings: PlanSettings) -> tuple[str, ...]:
     """Layers that sides of splits need beyond the two that are compared."""
     return () if settings.edits.sides == "neurons" else (settings.edits.sides,)
+
+
+def _edit_facts(frozen: FrozenEdits) -> dict[str, Any]:
+    """What the plan and the card say about frozen edits; the sums stand for every byte of them."""
+    names = ("dataset", "licence", "citation", "counts", "sha256")
+    return {name: frozen.manifest.get(name) for name in names}

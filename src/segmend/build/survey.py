@@ -17,6 +17,7 @@ from segmend.core.sample import Split
 from segmend.edits.operation import EditSet, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.overlap_table import overlap_table
+from segmend.edits.placed import Ground, placed_edits
 from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
 from segmend.edits.synthetic_log import synthetic_log_edits
 from segmend.render.site import Layers
@@ -132,6 +133,14 @@ def _edits(
     if settings.edits.source == "overlap":
         return overlap_edits(automatic, neurons, contacts, one.grid, rules=rules, identity=identity)
     table = overlap_table(automatic, neurons, one.grid)
+    if one.frozen is not None:
+        ground = Ground(automatic, neurons, one.grid)
+        placed = placed_edits(
+            one.frozen.edits(), ground, table, contacts, rules=rules, identity=identity
+        )
+        # What the history itself left out stays in the account.
+        closure = one.frozen.closure
+        return EditSet(placed.ops, placed.excluded + closure.dropped + closure.failed)
     return synthetic_log_edits(one.dataset.edits, table, contacts, rules=rules, identity=identity)
 
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -48,6 +49,44 @@ class FakeCave:
     def url(self) -> str:
         """Root of all services."""
         return self.server.url
+
+    def record(self, *, delta: bool = False, most: int = 0, rules: str = "") -> str:
+        """A record for ``segmend edits harvest``, as TOML.
+
+        Args:
+            delta: Ask for the roots that changed, instead of a table.
+            most: Most roots; 0: all.
+            rules: Lines of its table ``rules``.
+        """
+        table = 'table = "proofreading_status_and_strategy"'
+        return f"""
+name = "{self.name}"
+title = "Synthetic tissue"
+species = "synthetic"
+datastack = "{self.name}"
+server = "{self.url}"
+licence = "CC0-1.0"
+[roots]
+source = "{"delta" if delta else "table"}"
+{"" if delta else table}
+most = {most}
+[batches]
+logs = 7
+details = 5
+leaves = 9
+[rules]
+# Tissue of a few micrometres, where edits follow each other within a second.
+margin_s = 0.05
+chain_nm = 30
+{rules}
+"""
+
+
+def write_token(home: Path, token: str = TOKEN) -> None:
+    """Write a token where caveclient and cloud-volume look for it below a home folder."""
+    folder = home / ".cloudvolume" / "secrets"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cave-secret.json").write_text(json.dumps({"token": token}))
 
 
 @contextmanager

@@ -1,0 +1,207 @@
+"""From a CAVE to a verified benchmark: harvest, freeze, plan, build, verify; twice, same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segmend.apps.building import build_benchmark
+from segmend.apps.progress import Progress
+from segmend.build.plan import make_plan
+from segmend.build.settings import load_settings
+from segmend.core.errors import PlanError, VerificationError
+from segmend.edits.cave_record import read_cave_record
+from segmend.edits.cave_server import Manners, open_cave
+from segmend.edits.frozen import open_frozen
+from segmend.edits.harvest import harvest
+from segmend.edits.ledger import Ledger
+from segmend.edits.normalise import freeze_harvest
+from segmend.edits.operation import EditOp, Identity
+from segmend.edits.overlap import OverlapRules
+from segmend.edits.overlap_table import overlap_table
+from segmend.edits.placed import Ground, placed_edits
+from segmend.segments.contacts import find_contacts
+from segmend.shards.verify import verify
+from segmend.store.retry import RetryPolicy
+from segmend.testing import faults
+from segmend.testing.fake_cave import fake_cave
+
+pytest.importorskip("caveclient")
+pytestmark = pytest.mark.usefixtures("token_home")
+
+PLAN = """
+name = "from-cave"
+seed = 3
+[edits]
+source = "{source}"
+[samples]
+types = ["merge_edit", "split_edit", "adjacent_control"]
+adjacent_per_merge = 1
+[view]
+half_extent_nm = [400, 500]
+jitter_nm = 40
+[em]
+pixel_size_nm = 6
+[splits]
+rule = "cubes"
+cube_nm = 300
+fractions = [0.4, 0.3, 0.3]
+accepted_leaks = ["view", "lineage"]
+[[sources]]
+dataset = "synthetic"
+volume = "v1"
+parameters = {{ seed = 1, shape = [48, 128, 128], false_merges = 4 }}
+{edits}
+"""
+
+
+def frozen_from(history, until, folder: Path, *, choose=faults.no_fault):
+    manners = Manners(policy=RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02))
+    with fake_cave(history, faults=choose) as cave, Ledger(folder / "h", create=True) as ledger:
+        record = read_cave_record(cave.record(), where="the test's")
+        harvest(ledger, open_cave(record, manners=manners), record, until=until)
+        # The port of a loopback server is not part of a history.
+        ledger.set_fact("record", str(ledger.fact("record")).replace(cave.url, "http://fake"))
+        return freeze_harvest(ledger, folder / "edits")
+
+
+def plan_file(folder: Path, source: str) -> Path:
+    file = folder / f"{source}.toml"
+    edits = 'edits = "edits"' if source == "frozen" else ""
+    file.write_text(PLAN.format(source=source, edits=edits))
+    return file
+
+
+def built(folder: Path) -> Path:
+    with Progress(quiet=True) as progress:
+        made, _ = build_benchmark(
+            plan_file(folder, "frozen"), folder / "bench", workers=1, progress=progress
+        )
+    return made.folder
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_benchmark_from_a_cave_is_the_same_bytes_twice_even_where_calls_fail(
+    history, until, tmp_path
+):
+    failing = [faults.status(503), faults.hang_up(), faults.cut(5), faults.status(500)]
+    choices = {"a": faults.no_fault, "b": faults.seeded(11, failing, rate=0.05)}
+    found = {}
+    for name, choose in choices.items():
+        (tmp_path / name).mkdir()
+        frozen_from(history, until, tmp_path / name, choose=choose)
+        bench = built(tmp_path / name)
+        verify(bench)
+        found[name] = bytes_of(bench)
+    assert found["a"].keys() == found["b"].keys()
+    assert found["a"] == found["b"]
+
+
+def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
+    """The oracle: a plan that takes the history from the tissue itself."""
+    frozen_from(history, until, tmp_path)
+    asked = {}
+    for source in ("frozen", "synthetic-log"):
+        file = plan_file(tmp_path, source)
+        plan = make_plan(load_settings(file), tmp_path, workers=1)
+        asked[source] = {
+            (row.kind, *sorted(row.segments), *sorted(row.sides))
+            for unit in plan.units
+            for row in unit.candidates
+            if row.kind != "adjacent_control"
+        }
+    assert asked["frozen"] == asked["synthetic-log"] != set()
+
+
+def test_a_plan_says_what_its_frozen_edits_are(history, until, tmp_path):
+    frozen = frozen_from(history, until, tmp_path)
+    settings = load_settings(plan_file(tmp_path, "frozen"))
+    plan = make_plan(settings, tmp_path, workers=1)
+    assert plan.sources[0]["edits"]["sha256"] == frozen.manifest["sha256"]
+    assert plan.sources[0]["edits"]["licence"] == "CC0-1.0"
+    assert plan.excluded["edits: undone"] == 4
+    file = tmp_path / "edits" / "edits.parquet"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(VerificationError, match=r"edits\.parquet"):
+        make_plan(settings, tmp_path, workers=1)
+
+
+@pytest.mark.parametrize(("source", "edits"), [("frozen", ""), ("overlap", 'edits = "e"')])
+def test_a_plan_with_frozen_edits_names_their_folder_and_no_other_does(tmp_path, source, edits):
+    file = tmp_path / "p.toml"
+    file.write_text(PLAN.format(source=source, edits=edits))
+    with pytest.raises(PlanError, match="'edits'"):
+        load_settings(file)
+
+
+RULES = OverlapRules(50, 0.8, 5, 30, 0.0)
+
+
+@pytest.fixture(scope="module")
+def placed(tissue):
+    """Place edits on the tissue."""
+    automatic, neurons = tissue.segments("automatic"), tissue.segments("neurons")
+    grid = tissue.labels["neurons"].grid
+    table, contacts = overlap_table(automatic, neurons, grid), find_contacts(automatic, grid)
+    identity = Identity("synthetic", "1", "v1")
+
+    def place(*ops: EditOp):
+        return placed_edits(
+            ops, Ground(automatic, neurons, grid), table, contacts, rules=RULES, identity=identity
+        )
+
+    return place
+
+
+def op(kind: str, source, sink) -> EditOp:
+    before, after = ((1, 2), (3,)) if kind == "merge" else ((1,), (2, 3))
+    return EditOp(
+        "7",
+        kind,
+        before,
+        after,
+        (10.0, 10.0, 10.0),
+        3,
+        "d",
+        "1",
+        "",
+        "CAVE",
+        source_points_nm=source,
+        sink_points_nm=sink,
+    )
+
+
+HERE = ((10.0, 5.0, 5.0),)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (op("merge", (), HERE), "merge: no clicks"),
+        (op("merge", HERE, ((1e7, 5.0, 5.0),)), "merge: click outside the volume"),
+        (op("merge", HERE, HERE), "merge: clicks in one segment"),
+        (op("split", HERE, HERE), "split: clicks in one neuron"),
+    ],
+)
+def test_clicks_that_cannot_be_placed_are_named(placed, edit, reason):
+    found = placed(edit)
+    assert found.ops == ()
+    assert found.excluded == {reason: 1}
+
+
+def test_no_server_and_no_token_are_needed_to_read_them_again(
+    history, until, tmp_path, monkeypatch
+):
+    frozen = frozen_from(history, until, tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    again = open_frozen(frozen.folder)
+    assert len(list(again.edits())) == 12
+    text = json.dumps(again.manifest)
+    assert "token" not in text.lower()
