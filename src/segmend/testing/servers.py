@@ -34,7 +34,7 @@ class Asked:
     """One request as it arrived.
 
     Attributes:
-        method: ``GET``, ``HEAD`` or ``POST``.
+        method: ``GET``, ``HEAD``, ``POST`` or ``PUT``.
         path: Path with query, as sent.
         headers: Names in lower case.
         count: How many requests for this path with this body came before.
@@ -217,6 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - the name BaseHTTPRequestHandler calls
     do_POST = do_GET  # noqa: N815 - likewise
+    do_PUT = do_GET  # noqa: N815 - likewise
 
     def _answer(self, asked: Asked) -> None:
         fault = self.server.faults(asked) or Fault()
@@ -234,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _asked(self) -> Asked:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
+        chunked = headers.get("transfer-encoding") == "chunked"
+        body = self._chunks() if chunked else self.rfile.read(int(headers.get("content-length", 0)))
         key = (self.path, hashlib.sha256(body).digest() if body else b"")
         with self.server.lock:
             count = self.server.counts.get(key, 0)
@@ -245,6 +247,15 @@ class _Handler(BaseHTTPRequestHandler):
             server = self.server.server
             server.most_at_once = max(server.most_at_once, self.server.at_once)
         return asked
+
+    def _chunks(self) -> bytes:
+        """A body sent in chunks of stated size, the last of which is empty (RFC 9112, 7.1)."""
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
 
     def log_message(self, *_args: Any) -> None:
         """Quiet: the log is in `Server.log`."""

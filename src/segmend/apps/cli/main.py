@@ -15,6 +15,7 @@ VERBS = {
     "build": "Build a proofreading benchmark from a plan.",
     "verify": "Check every byte, row and rule of a benchmark.",
     "audit": "Look for leaks between splits and for answers given away.",
+    "publish": "Upload a benchmark to the Hugging Face hub, or say what forbids it.",
     "migrate": "Write a benchmark in another version of the schema.",
     "pack": "Re-encode a benchmark for fast training, without loss.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",

@@ -13,6 +13,10 @@ from segmend.evaluate.audit.fingerprints import Bits
 NEAR = 0.2
 """Largest share of differing bits, of those that either sets, in near-duplicates."""
 
+PLAIN = 64
+"""Prints with fewer bits set are too plain to be told apart: on FIB-25 thin processes that lie
+alike, of some 30 bits, were within `NEAR` of each other and show different tissue."""
+
 _BAND = 2  # bytes of a fingerprint that must be equal for two pictures to be compared at all
 _LEAST_BITS = 3  # a band with fewer tells too little
 _CROWD = 2_000  # larger groups are told apart by a second band
@@ -64,7 +68,7 @@ def near_twins(prints: Bits, splits: NDArray[np.int64], *, near: float = NEAR) -
     than bands always do.
 
     Args:
-        prints: uint8 (rows, bytes).
+        prints: uint8 (rows, bytes); those of fewer than `PLAIN` bits have no twins.
         splits: Number of the split of each row; a row is a twin of rows of lower splits.
         near: See `NEAR`.
     """
@@ -73,6 +77,7 @@ def near_twins(prints: Bits, splits: NDArray[np.int64], *, near: float = NEAR) -
     bands = prints.reshape(len(prints), -1, _BAND)
     keys = bands[..., 0].astype(np.int64) * 256 + bands[..., 1]
     told = np.bitwise_count(bands).sum(axis=2) >= _LEAST_BITS
+    told &= (np.bitwise_count(prints).sum(axis=1) >= PLAIN)[:, None]
     for band in range(keys.shape[1]):
         rows = np.flatnonzero(told[:, band])
         second = keys[:, (band + 1) % keys.shape[1]]
