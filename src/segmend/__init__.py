@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from segmend.core.box import Box as Box
     from segmend.core.box import VoxelBox as VoxelBox
     from segmend.core.grid import VoxelGrid as VoxelGrid
+    from segmend.patches.patches import Patches as Patches
+    from segmend.patches.patches import batches as batches
+    from segmend.patches.sampling import GridSampler as GridSampler
+    from segmend.patches.sampling import PointSampler as PointSampler
+    from segmend.patches.sampling import RandomSampler as RandomSampler
+    from segmend.patches.sources import Mix as Mix
+    from segmend.patches.sources import mix as mix
+    from segmend.patches.targets import Affinities as Affinities
+    from segmend.patches.targets import Binary as Binary
+    from segmend.patches.targets import Boundaries as Boundaries
+    from segmend.patches.targets import Centres as Centres
+    from segmend.patches.targets import Semantic as Semantic
+    from segmend.patches.targets import SignedDistance as SignedDistance
     from segmend.shards.reader import Benchmark as Benchmark
     from segmend.shards.reader import benchmark as benchmark
     from segmend.shards.selection import Selection as Selection
@@ -26,6 +39,19 @@ if TYPE_CHECKING:
     from segmend.volumes.volume import Volume as Volume
 
 _PUBLIC = {
+    "Affinities": "segmend.patches.targets",
+    "Binary": "segmend.patches.targets",
+    "Boundaries": "segmend.patches.targets",
+    "Centres": "segmend.patches.targets",
+    "GridSampler": "segmend.patches.sampling",
+    "Mix": "segmend.patches.sources",
+    "Patches": "segmend.patches.patches",
+    "PointSampler": "segmend.patches.sampling",
+    "RandomSampler": "segmend.patches.sampling",
+    "Semantic": "segmend.patches.targets",
+    "SignedDistance": "segmend.patches.targets",
+    "batches": "segmend.patches.patches",
+    "mix": "segmend.patches.sources",
     "Benchmark": "segmend.shards.reader",
     "Box": "segmend.core.box",
     "benchmark": "segmend.shards.reader",
@@ -39,14 +65,27 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Affinities",
     "Benchmark",
+    "Binary",
+    "Boundaries",
     "Box",
+    "Centres",
     "Dataset",
+    "GridSampler",
+    "Mix",
+    "Patches",
+    "PointSampler",
+    "RandomSampler",
     "Selection",
+    "Semantic",
+    "SignedDistance",
     "Volume",
     "VoxelBox",
     "VoxelGrid",
+    "batches",
     "benchmark",
+    "mix",
     "open",
     "open_volume",
 ]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.box import Triple
+from segmend.patches import kernels
+from segmend.patches.relabel import dense
 
 NEAREST: tuple[Triple, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 """The three faces of a voxel; every list of offsets here starts with them."""
@@ -42,18 +44,14 @@ def affinity_targets(
         1 where the ids are equal and not 0, else 0, uint8 ``(c, z, y, x)``; and which edges are
         valid, bool: not those that leave the array.
     """
-    values = np.zeros((len(offsets), *labels.shape), np.uint8)
-    valid = np.zeros(values.shape, np.bool_)
-    for channel, offset in enumerate(offsets):
-        here = tuple(_span(-o, n) for o, n in zip(offset, labels.shape, strict=True))
-        there = tuple(_span(o, n) for o, n in zip(offset, labels.shape, strict=True))
-        one, other = labels[here], labels[there]
-        known = (one != 0) & (other != 0)
-        values[channel][here] = (one == other) & known
-        valid[channel][here] = known if zero_is == "unknown" else True
-    return values, valid
-
-
-def _span(offset: int, size: int) -> slice:
-    """Where voxels of one axis are that something at the opposite offset meets."""
-    return slice(min(size, max(0, offset)), max(0, min(size, size + offset)))
+    values = np.empty((len(offsets), *labels.shape), np.uint8)
+    valid = np.empty(values.shape, np.uint8)
+    kernels.affinities(
+        dense(labels).labels,
+        np.ones(labels.shape, np.uint8),
+        np.array(offsets, np.int64).reshape(-1, 3),
+        zero_is == "boundary",
+        values,
+        valid,
+    )
+    return values, valid.view(np.bool_)

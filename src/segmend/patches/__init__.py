@@ -1,0 +1,1 @@
+"""Training tensors from volumes: samplers yield boxes, data sets answer them."""

@@ -1,0 +1,241 @@
+"""A data set that answers boxes with tensors, and threads that answer ahead."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from segmend.core.box import Triple
+from segmend.core.errors import BadInputError, NoSamplesError
+from segmend.core.random import keyed_generator
+from segmend.patches.relabel import dense
+from segmend.patches.resample import linear, nearest
+from segmend.patches.sampling import Query, patch_size
+from segmend.patches.sources import Mix, Source
+from segmend.patches.targets import Semantic, Target, Truth, check_targets
+
+Augmentation = Callable[
+    [list[NDArray[Any]], tuple[float, float, float], np.random.Generator], list[NDArray[Any]]
+]
+Sample = dict[str, Any]
+
+
+class Patches(Dataset[Sample]):
+    """Tensors of boxes of a mix.
+
+    A sample holds ``image`` uint8 ``(1, z, y, x)``; per target ``NAME`` and ``NAME_valid``
+    ``(c, z, y, x)``, uint8 unless the target is a distance or a vector; where there are labels,
+    ``labels`` int64 ``(z, y, x)``, dense, and ``ids``, their inverse table, uint64 (NumPy); and
+    ``dataset``, ``licence``, ``box`` (nm), ``voxel_size`` (nm, after a turn as before it).
+
+    Workers must be spawned: a forked process would share the locks and connections of the readers.
+    In a forked process this raises. Threads (`batches`) are faster than either.
+
+    Args:
+        mix: As `sg.mix` gives it, or one source.
+        size: Patch, voxels ``(z, y, x)``.
+        targets: What to learn; each under its own name.
+        augment: Applied in order.
+
+    Raises:
+        BadInputError: before the first sample: a patch that does not fit, a target that is none or
+            that a source cannot give.
+    """
+
+    def __init__(
+        self,
+        mix: Mix | Source,
+        size: Sequence[int],
+        *,
+        targets: Sequence[Target] = (),
+        augment: Sequence[Augmentation] = (),
+    ) -> None:
+        self.mix = mix if isinstance(mix, Mix) else Mix((mix,), (1.0,))
+        z, y, x = (int(n) for n in size)
+        self.size: Triple = (z, y, x)
+        self.targets = tuple(targets)
+        self.augment = tuple(augment)
+        self._process = os.getpid()
+        check_targets(self.targets)
+        for source in self.mix.sources:
+            patch_size(source, self.size, self.mix)
+            self._check(source)
+
+    def _check(self, source: Source) -> None:
+        for target in self.targets:
+            layer = source.classes if isinstance(target, Semantic) else source.labels
+            if layer is None:
+                missing = "classes" if isinstance(target, Semantic) else "labels"
+                raise BadInputError(
+                    f"'{source.name}' cannot give the target '{target.name}'",
+                    found=f"it has no {missing}",
+                    fix="Pass classes=True to sg.mix" if missing == "classes" else "",
+                )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A spawned worker gets a pickle and readers of its own; a forked one gets neither.
+        self.__dict__.update(state, _process=os.getpid())
+
+    def __getitem__(self, query: Query) -> Sample:
+        """The sample of a query, the same wherever it is made.
+
+        Raises:
+            BadInputError: in a forked process.
+            ReadFailedError: if voxels cannot be read.
+        """
+        if os.getpid() != self._process:
+            raise BadInputError(
+                "patches cannot be read in a forked process",
+                found="it would share locks and connections with its parent",
+                fix="Pass multiprocessing_context='spawn' to the DataLoader, or use batches()",
+            )
+        source = self.mix.sources[query.source]
+        image, *layers = self._layers(source, query)
+        voxel_size = self.mix.voxel_size or source.image.grid.voxel_size
+        draw = keyed_generator("augment", *query.key)
+        arrays = [image, *(a for a in layers if a is not None)]
+        for change in self.augment:
+            arrays = change(arrays, voxel_size, draw)
+        image = arrays.pop(0)
+        labels, known, classes = (None if a is None else arrays.pop(0) for a in layers)
+        sample: Sample = {"image": _tensor(image[None])}
+        self._add_truth(sample, voxel_size, (labels, known, classes))
+        return sample | {
+            "dataset": source.name,
+            "licence": source.licence,
+            "box": source.image.grid.to_box(query.voxels),
+            "voxel_size": tuple(voxel_size),
+        }
+
+    def _layers(self, source: Source, query: Query) -> list[NDArray[Any] | None]:
+        """Image, ids, where they are known, classes; resampled where the mix says so."""
+        image, stored = source.read_image(query.voxels)
+        ids = known = None
+        if source.labels is not None:
+            ids, known = source.read_labels(query.voxels)
+            if stored is not None:
+                known = known & stored.view(np.uint8)
+        layers = [ids, known, source.read_classes(query.voxels)]
+        if query.voxels.shape == self.size:
+            return [image, *layers]
+        moved = [None if a is None else nearest(a, self.size) for a in layers]
+        return [linear(image, self.size), *moved]
+
+    def _add_truth(
+        self,
+        sample: Sample,
+        voxel_size: tuple[float, float, float],
+        layers: tuple[NDArray[Any] | None, ...],
+    ) -> None:
+        labels, known, classes = (None if a is None else np.ascontiguousarray(a) for a in layers)
+        small = np.zeros(self.size, np.int32)
+        if labels is not None:
+            found = dense(labels)
+            small = found.labels
+            sample["labels"] = torch.from_numpy(small.astype(np.int64))
+            sample["ids"] = found.ids
+        seen = np.zeros(self.size, np.uint8) if known is None else known
+        truth = Truth(small, seen, classes, voxel_size)
+        for target in self.targets:
+            values, valid = target.of(truth)
+            sample[target.name] = _tensor(values)
+            sample[f"{target.name}_valid"] = _tensor(valid)
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """One batch: tensors stacked, everything else as lists. The ``collate_fn`` of a DataLoader.
+
+    Raises:
+        BadInputError: if samples do not have the same keys (sources with and without labels).
+    """
+    keys = set(samples[0])
+    for sample in samples:
+        if set(sample) != keys:
+            raise BadInputError(
+                f"'{samples[0]['dataset']}' and '{sample['dataset']}' cannot share a batch",
+                found=f"only one has {sorted(keys ^ set(sample))}",
+            )
+    batch: Sample = {}
+    for key in samples[0]:
+        values = [sample[key] for sample in samples]
+        batch[key] = torch.stack(values) if isinstance(values[0], torch.Tensor) else values
+    return batch
+
+
+def batches(
+    patches: Patches, queries: Iterable[Query], *, batch_size: int = 1, threads: int = 2
+) -> Iterator[Sample]:
+    """Batches in the order of the queries, made ahead by threads of this process.
+
+    Kernels and codecs hold no lock of the interpreter, so threads need no copies between
+    processes. At most ``threads + 1`` samples more than a batch are in memory.
+
+    Args:
+        patches: What answers.
+        queries: A sampler.
+        batch_size: The last batch may be smaller.
+        threads: 0: make each sample when it is asked for.
+
+    Raises:
+        BadInputError: for a batch size below 1 or a negative number of threads.
+        NoSamplesError: for a batch in which no voxel of any target counts.
+    """
+    if batch_size < 1 or threads < 0:
+        raise BadInputError(
+            "batches need a size of at least 1, and threads of at least 0",
+            found=f"batch_size {batch_size}, threads {threads}",
+        )
+    return _batched(patches, _answers(patches, queries, threads), batch_size)
+
+
+def _batched(patches: Patches, samples: Iterator[Sample], size: int) -> Iterator[Sample]:
+    kept: list[Sample] = []
+    for sample in samples:
+        kept.append(sample)
+        if len(kept) == size:
+            yield _counting(patches, collate(kept))
+            kept = []
+    if kept:
+        yield _counting(patches, collate(kept))
+
+
+def _counting(patches: Patches, batch: Sample) -> Sample:
+    valid = [batch[f"{target.name}_valid"] for target in patches.targets]
+    if valid and not any(bool(mask.any()) for mask in valid):
+        raise NoSamplesError(
+            "no voxel of a batch counts for any target",
+            found=f"boxes {batch['box']} of {batch['dataset']}",
+            fix="Sample foreground (want='foreground'), or ignore less",
+        )
+    return batch
+
+
+def _answers(patches: Patches, queries: Iterable[Query], threads: int) -> Iterator[Sample]:
+    if not threads:
+        yield from (patches[query] for query in queries)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="segmend-patches") as pool:
+        ahead: deque[Future[Sample]] = deque()
+        try:
+            for query in queries:
+                ahead.append(pool.submit(patches.__getitem__, query))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _tensor(values: NDArray[Any]) -> torch.Tensor:
+    # Flips are views with negative strides, which torch refuses; masks may be read-only views.
+    whole = np.ascontiguousarray(values)
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())

@@ -1,0 +1,88 @@
+"""Ids of any size to small ones and back, without ever passing through floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.core.ids import Ids, as_ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense:
+    """Labels whose ids are 0, 1, 2, ... in the order in which they first occur.
+
+    Attributes:
+        labels: int32 ``(z, y, x)``; 0 stays 0.
+        ids: The inverse table, uint64: ``ids[labels]`` are the ids that came in; ``ids[0]`` is 0.
+    """
+
+    labels: NDArray[np.int32]
+    ids: Ids
+
+
+def dense(labels: NDArray[Any]) -> Dense:
+    """Relabel densely.
+
+    Args:
+        labels: Ids, any integer dtype, ``(z, y, x)``; 0 is background.
+
+    Raises:
+        BadInputError: if they are no ids (floats, negative numbers).
+    """
+    ids = np.ascontiguousarray(as_ids(labels))
+    small = np.empty(ids.shape, np.int32)
+    table = _number(ids.ravel(), small.ravel())
+    return Dense(small, table)
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(ids, small):  # type: ignore[no-untyped-def]
+    size = 1024
+    slots = np.zeros(size, np.int32)  # positions in the table; 0: free
+    table = np.zeros(512, np.uint64)
+    count = 1
+    last, number = np.uint64(0), np.int32(0)
+    for i in range(ids.size):
+        value = ids[i]
+        if value != last:  # a run of one id costs one look-up
+            last = value
+            if value == 0:
+                number = np.int32(0)
+            else:
+                at = _slot(slots, table, value)
+                if slots[at] == 0:
+                    if count == table.size:
+                        table = _doubled(table)
+                        size *= 2
+                        slots = np.zeros(size, np.int32)
+                        for k in range(1, count):
+                            slots[_slot(slots, table, table[k])] = k
+                        at = _slot(slots, table, value)
+                    table[count] = value
+                    slots[at] = count
+                    count += 1
+                number = slots[at]
+        small[i] = number
+    return table[:count].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _slot(slots, table, value):  # type: ignore[no-untyped-def]
+    # Fibonacci hashing: neighbouring ids land far apart.
+    mask = np.uint64(slots.size - 1)
+    at = ((value * np.uint64(11400714819323198485)) >> np.uint64(32)) & mask
+    while slots[at] != 0 and table[slots[at]] != value:
+        at = (at + np.uint64(1)) & mask
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def _doubled(table):  # type: ignore[no-untyped-def]
+    larger = np.zeros(2 * table.size, table.dtype)
+    larger[: table.size] = table
+    return larger

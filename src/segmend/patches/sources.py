@@ -1,0 +1,201 @@
+"""Where patches come from: data sets on one grid each, and mixes of them by share of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmend.catalog.dataset import Dataset
+from segmend.catalog.dataset import open as open_dataset
+from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
+from segmend.core.box import Box, VoxelBox
+from segmend.core.errors import BadInputError, GridMismatchError
+from segmend.core.ids import Ids, as_ids
+from segmend.core.registry import unknown_name
+from segmend.volumes.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # a key of a mix: itself, not its arrays
+class Source:
+    """Image and labels of one volume, and the part of them that patches may touch.
+
+    Attributes:
+        name: Data set, and volume where it has several.
+        image: EM, uint8.
+        labels: Ids on the same grid; None: no target of ids can be made.
+        spec: What the ids mean.
+        classes: Positions in the common vocabulary on the same grid, or None.
+        licence: Terms of use, carried by every sample.
+        within: nm; patches stay inside. None: the whole image.
+    """
+
+    name: str
+    image: Volume
+    labels: Volume | None
+    spec: LabelSpec = LabelSpec("instance")  # noqa: RUF009  frozen
+    classes: Volume | None = None
+    licence: str = ""
+    within: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8:
+            raise BadInputError(
+                f"the image of '{self.name}' must be uint8", found=f"it is {self.image.dtype}"
+            )
+        for what, layer in (("labels", self.labels), ("classes", self.classes)):
+            if layer is not None and layer.grid != self.image.grid:
+                raise GridMismatchError(
+                    f"{what} and image of '{self.name}' lie on different grids",
+                    found=f"{layer.grid}; {self.image.grid}",
+                    fix="Take the scale that fits, labels.at(voxel_size)",
+                )
+        if self.within is not None and not self.image.box.contains(self.within):
+            raise BadInputError(
+                f"'{self.name}' does not hold {self.within}", found=f"it covers {self.image.box}"
+            )
+
+    @property
+    def voxels(self) -> VoxelBox:
+        """Voxels that patches may touch."""
+        if self.within is None:
+            return self.image.grid.voxels
+        return self.image.grid.to_voxels(self.within, "inner")
+
+    def read_image(self, voxels: VoxelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The EM of a box, and where it was stored; None: everywhere.
+
+        Raises:
+            ReadFailedError: if voxels cannot be read.
+        """
+        block = self.image.read_voxels(voxels)
+        return block.data, None if block.coverage.complete else block.coverage.mask()
+
+    def read_labels(self, voxels: VoxelBox) -> tuple[Ids, NDArray[np.uint8]]:
+        """Ids with background and invalid 0, and 1 where the layer says something, uint8."""
+        assert self.labels is not None
+        block = self.labels.read_voxels(voxels)
+        ids = segment_ids(block.data, self.spec, source=self.labels.source)
+        known = np.ones(ids.shape, np.uint8)
+        if self.spec.invalid:
+            known[np.isin(as_ids(block.data), np.array(self.spec.invalid, np.uint64))] = 0
+        if not block.coverage.complete:
+            known &= block.coverage.mask().view(np.uint8)
+        return ids, known
+
+    def read_classes(self, voxels: VoxelBox) -> NDArray[np.uint8] | None:
+        """Common classes, `IGNORED` where nothing is known; None where there are none."""
+        if self.classes is None:
+            return None
+        block = self.classes.read_voxels(voxels)
+        values = np.asarray(block.data, np.uint8)
+        if not block.coverage.complete:
+            values = np.where(block.coverage.mask(), values, np.uint8(IGNORED))
+        return values
+
+
+def source_of(
+    dataset: Dataset,
+    *,
+    labels: str | None = None,
+    classes: bool = False,
+    ignore: Collection[str] = (),
+    within: Box | None = None,
+) -> Source:
+    """A source from a data set at hand.
+
+    Args:
+        dataset: As `sg.open` gives it.
+        labels: Its layer of ids; by default its only one, else ``neurons``.
+        classes: Also read the common classes.
+        ignore: Classes that shall not count: a true ignore value, not background.
+        within: nm; patches stay inside.
+
+    Raises:
+        UnknownNameError: for a layer or class that does not exist.
+    """
+    unknown = [name for name in ignore if name not in VOCABULARY]
+    if unknown:
+        raise unknown_name("class", unknown[0], dict.fromkeys(VOCABULARY))
+    instances = [n for n in dataset.labels if dataset.spec(n).kind == "instance"]
+    chosen = labels or ("neurons" if "neurons" in instances else next(iter(instances), None))
+    name = f"{dataset.name}/{dataset.volume}" if dataset.volume else dataset.name
+    return Source(
+        name,
+        dataset.image,
+        dataset.labels[chosen] if chosen else None,
+        dataset.spec(chosen) if chosen else LabelSpec("instance"),
+        dataset.classes_without(ignore, ignored_as="ignored") if classes or ignore else None,
+        dataset.record.licence.name,
+        within,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Sources and the share of the samples that each gets, whatever their sizes.
+
+    Attributes:
+        sources: Each of its own name.
+        shares: Positive, of sum 1.
+        voxel_size: nm ``(z, y, x)`` that every patch is resampled to; None: as stored.
+    """
+
+    sources: tuple[Source, ...]
+    shares: tuple[float, ...]
+    voxel_size: tuple[float, float, float] | None = None
+
+
+def mix(
+    weights: Mapping[str, float] | Mapping[Source, float],
+    *,
+    ignore: Collection[str] = (),
+    classes: bool = False,
+    voxel_size: Sequence[float] | None = None,
+) -> Mix:
+    """Mix data sets by share of samples.
+
+    Args:
+        weights: By name in the catalogue, or by `Source`: its share of the samples, up to a factor.
+        ignore: Classes that shall not count anywhere.
+        classes: Also read the common classes; implied by ``ignore``.
+        voxel_size: nm ``(z, y, x)`` to resample to; by default patches stay as stored.
+
+    Raises:
+        BadInputError: for no source, a weight that is not positive, two sources of one name.
+        UnknownNameError: for a data set or class that does not exist.
+
+    Example:
+        >>> import segmend as sg
+        >>> both = sg.mix({"snemi3d": 1.0, "mitoem2-beta": 2.0})  # doctest: +SKIP
+    """
+    if not weights:
+        raise BadInputError("a mix needs at least one data set")
+    for key, weight in weights.items():
+        if isinstance(weight, bool) or not (math.isfinite(weight) and weight > 0):
+            name = key if isinstance(key, str) else key.name
+            raise BadInputError(
+                f"the weight of '{name}' must be a positive number",
+                found=f"got {weight!r}",
+                fix="Leave out what shall not occur",
+            )
+    sources = tuple(
+        source_of(open_dataset(key), classes=classes, ignore=ignore)
+        if isinstance(key, str)
+        else key
+        for key in weights
+    )
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise BadInputError("sources of a mix need names of their own", found=f"names {names}")
+    total = sum(weights.values())
+    size: Any = None
+    if voxel_size is not None:
+        size = tuple(float(v) for v in voxel_size)
+        if len(size) != 3 or not all(math.isfinite(v) and v > 0 for v in size):
+            raise BadInputError("voxel_size must be three positive nm", found=f"got {voxel_size}")
+    return Mix(sources, tuple(w / total for w in weights.values()), size)

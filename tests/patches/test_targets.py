@@ -1,0 +1,136 @@
+"""Targets beside other people's definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import center_of_mass, distance_transform_edt
+from skimage.segmentation import find_boundaries
+
+import segmend as sg
+from segmend.core.errors import BadInputError
+from segmend.patches.relabel import dense
+from segmend.patches.targets import Truth
+
+
+def truth(labels, known=None, voxel_size=(30.0, 6.0, 6.0)):
+    seen = np.ones(labels.shape, np.uint8) if known is None else known
+    return Truth(labels.astype(np.int32), seen, None, voxel_size)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Boxes of ids with background between: shape (7, 20, 23)."""
+    draw = np.random.default_rng(4)
+    labels = np.zeros((7, 20, 23), np.int32)
+    for number in range(1, 14):
+        z, y, x = (int(draw.integers(n - 3)) for n in labels.shape)
+        labels[z : z + 4, y : y + 8, x : x + 9] = number
+    return labels
+
+
+def slow_affinities(labels, known, offset, zero_is):
+    values, valid = np.zeros(labels.shape, np.uint8), np.zeros(labels.shape, np.uint8)
+    for v in np.ndindex(labels.shape):
+        w = tuple(a + b for a, b in zip(v, offset, strict=True))
+        if all(0 <= a < n for a, n in zip(w, labels.shape, strict=True)):
+            values[v] = labels[v] == labels[w] != 0
+            both = labels[v] != 0 and labels[w] != 0
+            valid[v] = known[v] and known[w] and (zero_is == "boundary" or both)
+    return values, valid
+
+
+@pytest.mark.parametrize("zero_is", ["unknown", "boundary"])
+def test_affinities_are_those_of_a_loop(blobs, zero_is):
+    known = (np.random.default_rng(0).random(blobs.shape) < 0.9).astype(np.uint8)
+    offsets = [(1, 0, 0), (-1, 0, 0), (0, 3, -5), (-2, -4, 6), (0, 0, 23), (0, 0, -40), (9, 0, 0)]
+    got = sg.Affinities(offsets, zero_is=zero_is).of(truth(blobs, known))
+    for c, offset in enumerate(offsets):
+        expected = slow_affinities(blobs, known, offset, zero_is)
+        assert np.array_equal(got[0][c], expected[0])
+        assert np.array_equal(got[1][c], expected[1])
+
+
+def test_the_two_conventions_are_one_edge_kept_at_either_end(blobs):
+    source, destination = (
+        sg.Affinities([(1, 2, -3)], kept_at=end, zero_is="boundary").of(truth(blobs))
+        for end in ("source", "destination")
+    )
+    for a, b in zip(source, destination, strict=True):
+        assert np.array_equal(a[0, :-1, :-2, 3:], b[0, 1:, 2:, :-3])
+    inverted, _ = sg.Affinities([(1, 2, -3)], inverted=True).of(truth(blobs))
+    assert np.array_equal(1 - inverted, source[0])
+
+
+@pytest.mark.parametrize("mode", ["thick", "inner"])
+def test_boundaries_are_those_of_scikit_image(blobs, mode):
+    values, valid = sg.Boundaries(mode).of(truth(blobs))
+    assert np.array_equal(values[0], find_boundaries(blobs, mode=mode, connectivity=1))
+    assert valid.all()
+
+
+def test_signed_distance_is_that_of_scipy_per_segment(blobs):
+    values, valid = sg.SignedDistance().of(truth(blobs))
+    expected = -distance_transform_edt(blobs == 0, sampling=(30, 6, 6))
+    for number in np.unique(blobs[blobs > 0]):
+        inside = distance_transform_edt(blobs == number, sampling=(30, 6, 6))
+        expected[blobs == number] = inside[blobs == number]
+    np.testing.assert_allclose(values[0], expected, rtol=1e-5)
+    assert valid.all()
+    scaled, _ = sg.SignedDistance(scale=50.0).of(truth(blobs))
+    np.testing.assert_allclose(scaled[0], np.tanh(expected / 50), rtol=1e-4)
+
+
+def test_one_segment_alone_has_no_distance():
+    values, valid = sg.SignedDistance().of(truth(np.ones((3, 4, 5))))
+    assert np.isfinite(values).all()
+    assert not valid.any()
+
+
+def test_centres_are_those_of_scipy(blobs):
+    values, valid = sg.Centres().of(truth(blobs))
+    at = np.indices(blobs.shape)
+    for number in np.unique(blobs[blobs > 0]):
+        centre = center_of_mass(blobs == number)
+        for axis, size in enumerate((30, 6, 6)):
+            expected = (centre[axis] - at[axis]) * size
+            here = blobs == number
+            np.testing.assert_allclose(values[axis][here], expected[here], atol=1e-3)
+    assert np.array_equal(valid[0], blobs != 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40), st.integers(0, 2**32))
+def test_dense_labels_and_their_table_give_the_ids_back(ids, seed):
+    labels = np.random.default_rng(seed).choice(np.array(ids, np.uint64), (3, 5, 7))
+    found = dense(labels)
+    assert np.array_equal(found.ids[found.labels], labels)
+    assert len(np.unique(found.ids)) == len(found.ids)
+    assert found.ids[0] == 0
+    assert np.array_equal(found.labels == 0, labels == 0)
+
+
+def test_more_ids_than_the_first_table_holds():
+    labels = np.random.default_rng(0).integers(1, 2**63, (8, 50, 50)).astype(np.uint64)
+    found = dense(labels)
+    assert np.array_equal(found.ids[found.labels], labels)
+
+
+def test_floats_are_no_ids():
+    with pytest.raises(BadInputError):
+        dense(np.ones((2, 2, 2)))
+
+
+@pytest.mark.parametrize("bad", [{"offsets": []}, {"offsets": [(0, 0, 0)]}])
+def test_offsets_that_mean_nothing_are_refused(bad):
+    with pytest.raises(BadInputError, match="offsets"):
+        sg.Affinities(**bad)
+
+
+def test_unknown_conventions_are_refused():
+    with pytest.raises(BadInputError, match="kept_at"):
+        sg.Affinities([(1, 0, 0)], kept_at="banis")
+    with pytest.raises(BadInputError, match="mode"):
+        sg.Boundaries("outer")
+    with pytest.raises(BadInputError, match="scale"):
+        sg.SignedDistance(scale=0)
