@@ -98,7 +98,7 @@ class Patches(Dataset[Sample]):
                 fix="Pass multiprocessing_context='spawn' to the DataLoader, or use batches()",
             )
         source = self.mix.sources[query.source]
-        image, *layers = self._layers(source, query)
+        image, layers = self._layers(source, query)
         voxel_size = self.mix.voxel_size or source.image.grid.voxel_size
         draw = keyed_generator("augment", *query.key)
         arrays = [image, *(a for a in layers if a is not None)]
@@ -115,7 +115,9 @@ class Patches(Dataset[Sample]):
             "voxel_size": tuple(voxel_size),
         }
 
-    def _layers(self, source: Source, query: Query) -> list[NDArray[Any] | None]:
+    def _layers(
+        self, source: Source, query: Query
+    ) -> tuple[NDArray[Any], list[NDArray[Any] | None]]:
         """Image, ids, where they are known, classes; resampled where the mix says so."""
         image, stored = source.read_image(query.voxels)
         ids = known = None
@@ -125,9 +127,9 @@ class Patches(Dataset[Sample]):
                 known = known & stored.view(np.uint8)
         layers = [ids, known, source.read_classes(query.voxels)]
         if query.voxels.shape == self.size:
-            return [image, *layers]
+            return image, layers
         moved = [None if a is None else nearest(a, self.size) for a in layers]
-        return [linear(image, self.size), *moved]
+        return linear(image, self.size), moved
 
     def _add_truth(
         self,
