@@ -39,7 +39,7 @@ class Roots(_Table, frozen=True):
     source: Literal["table", "delta"]
     table: str = ""
     column: str = "pt_root_id"
-    days: Amount = 720
+    days: Amount = 720.0
     most: Annotated[int, Meta(ge=0)] = 0
     seed: int = 42
 

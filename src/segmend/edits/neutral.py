@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, get_args
 
+import msgspec
 import pyarrow as pa
 
 from segmend.core.box import Point
@@ -17,6 +18,7 @@ from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.ids import as_id, id_strings
 from segmend.edits.operation import EditKind, EditOp, SideLayer
 
+_encode = msgspec.json.Encoder(order="sorted").encode
 _IDS = pa.list_(pa.field("element", pa.uint64(), nullable=False))
 _POINT = pa.list_(pa.field("element", pa.float64(), nullable=False), 3)
 _POINTS = pa.list_(pa.field("element", _POINT, nullable=False))
@@ -62,7 +64,7 @@ def edit_row(op: EditOp) -> dict[str, Any]:
         "timestamp": op.timestamp,
         "sides_in": op.sides_in,
         "cut": op.cut,
-        "facts": json.dumps(op.facts, sort_keys=True, separators=(",", ":"), allow_nan=False),
+        "facts": _encode(op.facts).decode(),
     }
 
 
@@ -82,7 +84,7 @@ def edit_json(op: EditOp) -> str:
     row["cluster_id"] = str(op.cluster_id)
     row["cut"] = [id_strings(side) for side in op.cut]
     row["facts"] = op.facts
-    return json.dumps(row, separators=(",", ":"), allow_nan=False)
+    return _encode(row).decode()
 
 
 def edit_of_row(row: dict[str, Any], *, where: str) -> EditOp:

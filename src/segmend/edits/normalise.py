@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
+from segmend.core.box import Box
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import id_strings
@@ -67,9 +68,13 @@ class Normaliser:
     record: CaveRecord
     applied: Counter[str] = field(default_factory=Counter)
     _grid: VoxelGrid = field(init=False)
+    _box: Box = field(init=False)
+    _table: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._grid = grid_of(self.ledger)
+        self._box = self._grid.box
+        self._table = str(self.ledger.fact("table"))
 
     def outcomes(self) -> Iterator[EditOp | Outcome]:
         """What became of every operation known, in order of its number.
@@ -145,7 +150,7 @@ class Normaliser:
             found = self._size_fault(sizes) or self._root_fault(one)
             if found is not None:
                 return Outcome(number, "dropped", *found)
-        return _edit(one, self.record, str(self.ledger.fact("table")), sizes)
+        return _edit(one, self.record, self._table, sizes)
 
     def _plain_fault(self, one: Joined, *, undone: bool) -> tuple[str, str] | None:
         if len(one.before) == 1 and one.kind == "merge":
@@ -153,7 +158,7 @@ class Normaliser:
         if len(one.before) > 2:
             return MORE_SIDES, f"{len(one.before)} roots"
         clicks = (*one.sources, *one.sinks)
-        strange = [point for point in clicks if not self._grid.box.contains_point(point)]
+        strange = [point for point in clicks if not self._box.contains_point(point)]
         if strange:
             return OUTSIDE, f"a click at {strange[0]} nm (z, y, x)"
         return (UNDONE, "") if undone else None

@@ -1,0 +1,113 @@
+"""``segmend edits`` as a person uses it, against a fake CAVE."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segmend.core.grid import VoxelGrid
+from segmend.synthetic.history import TrueEdit
+from segmend.testing.fake_cave import TOKEN, fake_cave, write_token
+from segmend.testing.fake_cave_defects import Defects
+from segmend.testing.fake_cave_history import record_history
+
+pytest.importorskip("caveclient")
+
+
+@pytest.fixture(scope="module")
+def history():
+    """Two segments of one neuron, merged; a third with two neurons, split."""
+    automatic, neurons = np.zeros((2, 4, 16, 32), np.uint64)
+    automatic[:, :8, :16], automatic[:, :8, 16:], automatic[:, 8:] = 11, 12, 13
+    neurons[:, :8], neurons[:, 8:, :16], neurons[:, 8:, 16:] = 21, 22, 23
+    edits = [
+        TrueEdit(
+            "split", (13,), (13,), (31, 32), (22, 23), (20, 120, 160), 1_600_000_000, "thin neck"
+        ),
+        TrueEdit(
+            "merge", (11, 12), (11, 12), (33,), (21,), (20, 40, 160), 1_600_009_000, "thin neck"
+        ),
+    ]
+    grid = VoxelGrid((10, 10, 10), (0, 0, 0), automatic.shape)
+    return record_history(automatic, neurons, grid, edits, chunk=(8, 8, 8))
+
+
+@pytest.fixture
+def segmend(tmp_path):
+    home = tmp_path / "home"
+    write_token(home)
+
+    def run(*arguments, status=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "segmend.apps.cli.main", "edits", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"HOME": str(home)},
+            cwd=tmp_path,
+        )
+        assert done.returncode == status, done.stderr
+        assert TOKEN not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def record_in(folder: Path, cave) -> Path:
+    file = folder / "mine.toml"
+    file.write_text(cave.record())
+    return file
+
+
+def test_from_a_server_to_a_frozen_history(history, segmend, tmp_path):
+    with fake_cave(history) as cave:
+        record = record_in(tmp_path, cave)
+        until = ("--until", "2020-09-13T16:00:00")
+        said = segmend("harvest", record, "--to", "h", *until).stdout
+        assert "operations  ok            2" in said
+    report = segmend("report", "h").stdout
+    assert "L2 chunks of a root" in report
+    frozen = segmend("freeze", "h", "--out", "f").stdout
+    assert "2 operations known = 2 kept" in frozen
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [
+        "edits.jsonl",
+        "edits.parquet",
+        "manifest.json",
+        "outcomes.parquet",
+        "roots.parquet",
+    ]
+    assert "exists" in segmend("freeze", "h", "--out", "f", status=5).stderr
+
+
+def test_what_is_missing_is_said_and_asked_for_again(history, segmend, tmp_path):
+    with fake_cave(history, defects=Defects(lost_details=1)) as cave:
+        record = record_in(tmp_path, cave)
+        done = segmend("harvest", record, "--to", "h", "--json", status=9)
+        assert "2 operations: no details" in done.stderr
+        assert json.loads(done.stdout)["operations"] == {"no details": 2}
+    with fake_cave(history) as cave:
+        said = segmend("retry", "h", "--server", cave.url, "--json").stdout
+        assert json.loads(said)["operations"] == {"ok": 2}
+    assert json.loads(segmend("status", "h", "--json").stdout)["finished"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["harvest", "micron", "--to", "h"], 2, "Did you mean 'microns'"),
+        (["harvest", "none.toml", "--to", "h"], 2, "cannot read the record"),
+        (["status", "none"], 2, "segmend edits harvest makes one"),
+        (["freeze", "none", "--out", "f"], 2, "is not a harvest"),
+    ],
+)
+def test_mistakes_are_one_sentence(segmend, tmp_path, arguments, status, message):
+    done = segmend(*arguments, status=status)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "h").exists()
