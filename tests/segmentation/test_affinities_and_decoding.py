@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -19,6 +19,7 @@ from segmend.segmentation.decode import DECODERS, decode, numbered, without_smal
 OFFSET = st.tuples(*[st.integers(-6, 6)] * 3).filter(any)
 
 
+@settings(deadline=None)  # the first example compiles the kernel
 @given(
     hnp.arrays(np.uint64, (2, 4, 5), elements=st.integers(0, 3)),
     st.lists(OFFSET, min_size=1, max_size=3),
