@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs notebooks pictures clean
+.PHONY: help demo test test-long lint format bench docs notebooks pictures clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in .
 
 test: .venv/.dev ## set up, then run every offline test
 	$(BIN)/python -m pytest -n 2
+
+test-long: .venv/.dev ## 300 kills of a build instead of 12 (a quarter of an hour)
+	SEGMEND_TEST_KILLS=300 $(BIN)/python -m pytest --timeout 7200 tests/build/test_resume.py -k kills
 
 lint: .venv/.dev ## style, types and import contracts
 	$(BIN)/ruff check .

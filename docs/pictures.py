@@ -9,7 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from segmend.apps.building import build_benchmark
+from segmend.apps.building import Order, build_benchmark
 from segmend.apps.progress import Progress
 from segmend.apps.rendering import KEY, show_sample
 from segmend.apps.sheet.sheet import contact_sheet
@@ -50,7 +50,7 @@ def main() -> None:
         sources = [SOURCE.format(seed=i + 1, split=split) for i, split in enumerate(SPLITS)]
         plan.write_text(PLAN + "".join(sources))
         with Progress(quiet=True) as progress:
-            build_benchmark(plan, Path(folder) / "bench", progress=progress)
+            build_benchmark(Order(plan), Path(folder) / "bench", progress)
         benchmark = Benchmark.open(Path(folder) / "bench")
         rows = benchmark.read_rows(range(len(benchmark)), (KEY, "sample_type", "metadata"))
         for kind in SHOWN:

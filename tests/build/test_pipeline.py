@@ -12,11 +12,20 @@ import numpy as np
 import pytest
 
 from segmend.build import units
-from segmend.build.ledger import LEDGER_FILE, PLAN_FILE, ledger_problems, read_ledger
+from segmend.build.engines.processes import Processes
+from segmend.build.frozen import PLAN_FILE, ROWS_FILE
+from segmend.build.ledger import LEDGER_FILE, ledger_problems, read_ledger
 from segmend.build.pipeline import build
 from segmend.build.plan import make_plan
+from segmend.build.resume import resume, status
 from segmend.build.settings import load_settings
-from segmend.core.errors import NoSamplesError, OutputError, ReadFailedError, RenderError
+from segmend.core.errors import (
+    BadInputError,
+    NoSamplesError,
+    OutputError,
+    ReadFailedError,
+    RenderError,
+)
 from segmend.core.sample import SAMPLE_TYPES
 from segmend.shards.reader import Benchmark
 from segmend.shards.verify import verify
@@ -45,9 +54,9 @@ def test_the_benchmark_is_intact_and_holds_what_was_planned(built, plan):
 
 
 def test_the_same_plan_gives_the_same_bytes_with_two_workers(built, plan_file, tmp_path):
-    again = make_plan(load_settings(plan_file), plan_file.parent, workers=2)
+    again = make_plan(load_settings(plan_file), plan_file.parent, engine=Processes(2))
     (tmp_path / "again").mkdir()  # an empty folder may be there already
-    rebuilt = build(again, tmp_path / "again", workers=2)
+    rebuilt = build(again, tmp_path / "again", engine=Processes(2))
     assert files(rebuilt.folder) == files(built.folder)
 
 
@@ -98,7 +107,7 @@ def test_a_row_that_cannot_be_drawn_is_in_the_ledger_with_its_reason(plan, tmp_p
     assert "segment_not_in_view" in (built.folder / "README.md").read_text()
 
 
-def test_a_split_whose_rows_all_fail_is_an_error_and_leaves_nothing(plan, tmp_path, monkeypatch):
+def test_a_split_whose_rows_all_fail_is_an_error_and_no_benchmark(plan, tmp_path, monkeypatch):
     draw = units.render_candidate
 
     def never_v5(candidate, layers, style):
@@ -109,30 +118,55 @@ def test_a_split_whose_rows_all_fail_is_an_error_and_leaves_nothing(plan, tmp_pa
     monkeypatch.setattr(units, "render_candidate", never_v5)
     with pytest.raises(NoSamplesError, match="'test' failed"):
         build(plan, tmp_path / "bench")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BadInputError, match="unfinished build"):
+        Benchmark.open(tmp_path / "bench")
 
 
 @pytest.mark.parametrize("error", [ReadFailedError("cannot read"), KeyboardInterrupt()])
-def test_an_error_on_the_way_leaves_nothing(plan, tmp_path, monkeypatch, error):
-    def fail(*args):
-        raise error
+def test_after_an_error_the_build_goes_on_where_it_was(
+    built, plan, plan_file, tmp_path, monkeypatch, error
+):
+    draw = units.render_candidate
+    lost = plan.units[2].candidates[1]
+
+    def fail(candidate, layers, style):
+        if candidate == lost:
+            raise error
+        return draw(candidate, layers, style)
 
     monkeypatch.setattr(units, "render_candidate", fail)
     with pytest.raises(type(error)):
         build(plan, tmp_path / "bench")
-    assert list(tmp_path.iterdir()) == []
+    assert not list((tmp_path / "bench").rglob("*.tmp"))
+    found = status(tmp_path / "bench")
+    assert (found.done, found.being_made, found.finished) == (2, 0, False)
+    monkeypatch.undo()
+    with pytest.raises(OutputError, match=r"unfinished build.*--resume"):
+        build(plan, tmp_path / "bench")
+    drawn = []
+    monkeypatch.setattr(units, "render_candidate", lambda c, *a: drawn.append(c) or draw(c, *a))
+    resume(load_settings(plan_file), plan_file.parent, tmp_path / "bench")
+    assert len(drawn) == plan.n_rows - sum(len(unit.candidates) for unit in plan.units[:2])
+    assert files(tmp_path / "bench") == files(built.folder)
+    assert status(tmp_path / "bench").finished
 
 
-def test_an_error_in_a_worker_process_arrives_whole_and_leaves_nothing(plan, tmp_path):
+def test_an_error_in_a_worker_process_arrives_whole(plan, tmp_path):
     volumes = {
         name: replace(layers, image=gone(layers.image, tmp_path / "image.npy"))
         for name, layers in plan.units[0].layers.items()
     }
     broken = replace(plan, units=tuple(replace(unit, layers=volumes) for unit in plan.units))
     with pytest.raises(ReadFailedError, match=r"image\.npy") as caught:
-        build(broken, tmp_path / "bench", workers=2)
+        build(broken, tmp_path / "bench", engine=Processes(2))
     assert caught.value.reason == "missing"
-    assert list(tmp_path.iterdir()) == []
+
+
+def flip(path):
+    """Turn one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
 
 
 def gone(volume, file):
@@ -147,7 +181,7 @@ def test_the_output_must_be_new_and_its_parent_writable(plan, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     for out, message in (
-        (Path("/proc/bench"), "cannot create a folder"),
+        (Path("/proc/bench"), "cannot write /proc/bench"),
         (tmp_path / "used", "exists already"),
         (tmp_path / "used" / "file", "exists already"),
         (tmp_path / "none" / "bench", "does not exist"),
@@ -163,19 +197,27 @@ def copy(built, tmp_path):
 
 
 def test_a_ledger_that_does_not_close_is_found(copy):
-    plan = json.loads((copy / PLAN_FILE).read_text())
-    row = plan["shards"][0]["rows"].pop()
-    (copy / PLAN_FILE).write_text(json.dumps(plan))
-    assert ledger_problems(copy) == [f"1 rows were never planned, for example {row}"]
-    plan["shards"][0]["rows"] += [row, "f" * 32]
-    plan["content_hash"] = "0" * 64
-    (copy / PLAN_FILE).write_text(json.dumps(plan))
-    assert ledger_problems(copy) == [
-        "the ledger belongs to another plan",
-        f"1 planned rows are neither committed nor failed, for example {'f' * 32}",
-    ]
+    header, *lines = (copy / LEDGER_FILE).read_text().splitlines()
+    torn = json.loads(lines[0])
+    torn["failures"].append(
+        {"combined_hash": "f" * 32, "kind": "merge_edit", "reason": "r", "message": "m"}
+    )
+    (copy / LEDGER_FILE).write_text("\n".join([header, json.dumps(torn), *lines[1:]]))
+    assert ledger_problems(copy) == [f"1 rows were never planned, for example {'f' * 32}"]
+    other = json.dumps(json.loads(header) | {"plan_hash": "0" * 64})
+    (copy / LEDGER_FILE).write_text("\n".join([other, *lines]))
+    assert ledger_problems(copy) == ["the ledger belongs to another plan"]
     (copy / LEDGER_FILE).write_text("torn {")
     assert "cannot be read" in ledger_problems(copy)[0]
     (copy / LEDGER_FILE).unlink()
     (copy / PLAN_FILE).unlink()
     assert ledger_problems(copy) == []  # a folder that was not built here claims nothing
+
+
+def test_a_plan_edited_after_the_build_is_found(copy):
+    plan = json.loads((copy / PLAN_FILE).read_text())
+    plan["settings"]["seed"] += 1
+    (copy / PLAN_FILE).write_text(json.dumps(plan))
+    assert "not the one that was frozen" in ledger_problems(copy)[0]
+    flip(copy / ROWS_FILE)
+    assert "cannot read the plan" in ledger_problems(copy)[0]

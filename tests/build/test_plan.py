@@ -95,7 +95,7 @@ def test_every_cut_is_a_merge_and_every_row_has_its_place(folder):
     keys = [c.combined_hash for u in plan.units for c in u.candidates]
     assert len(set(keys)) == len(keys)
     assert plan.sources[0]["fingerprint"].startswith("sha256:")
-    assert plan.to_json()["accepted_leaks"] == ["view", "lineage"]
+    assert plan.settings.splits.accepted_leaks == ("view", "lineage")
 
 
 def test_where_a_volume_lies_does_not_change_the_plan_but_its_content_does(folder, tmp_path):

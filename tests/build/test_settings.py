@@ -40,7 +40,11 @@ def test_a_plan_says_what_it_says(plan):
 
 
 def test_example_plans_hold():
-    for path in sorted((Path(__file__).parents[2] / "examples").glob("*.toml")):
+    """Every example but vnc.toml, which is the record of a data set."""
+    examples = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+    plans = [path for path in examples if path.name != "vnc.toml"]
+    assert plans
+    for path in plans:
         load_settings(path)
 
 

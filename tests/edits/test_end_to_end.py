@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segmend.apps.building import build_benchmark
+from segmend.apps.building import Order, build_benchmark
 from segmend.apps.progress import Progress
 from segmend.build.plan import make_plan
 from segmend.build.settings import load_settings
@@ -76,9 +76,8 @@ def plan_file(folder: Path, source: str) -> Path:
 
 def built(folder: Path) -> Path:
     with Progress(quiet=True) as progress:
-        made, _ = build_benchmark(
-            plan_file(folder, "frozen"), folder / "bench", workers=1, progress=progress
-        )
+        order = Order(plan_file(folder, "frozen"), workers=1)
+        made, _ = build_benchmark(order, folder / "bench", progress)
     return made.folder
 
 
@@ -110,7 +109,7 @@ def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
     asked = {}
     for source in ("frozen", "synthetic-log"):
         file = plan_file(tmp_path, source)
-        plan = make_plan(load_settings(file), tmp_path, workers=1)
+        plan = make_plan(load_settings(file), tmp_path)
         asked[source] = {
             (row.kind, *sorted(row.segments), *sorted(row.sides))
             for unit in plan.units
@@ -123,14 +122,14 @@ def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
 def test_a_plan_says_what_its_frozen_edits_are(history, until, tmp_path):
     frozen = frozen_from(history, until, tmp_path)
     settings = load_settings(plan_file(tmp_path, "frozen"))
-    plan = make_plan(settings, tmp_path, workers=1)
+    plan = make_plan(settings, tmp_path)
     assert plan.sources[0]["edits"]["sha256"] == frozen.manifest["sha256"]
     assert plan.sources[0]["edits"]["licence"] == "CC0-1.0"
     assert plan.excluded["edits: undone"] == 4
     file = tmp_path / "edits" / "edits.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(VerificationError, match=r"edits\.parquet"):
-        make_plan(settings, tmp_path, workers=1)
+        make_plan(settings, tmp_path)
 
 
 @pytest.mark.parametrize(("source", "edits"), [("frozen", ""), ("overlap", 'edits = "e"')])

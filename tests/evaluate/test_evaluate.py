@@ -13,7 +13,7 @@ import pytest
 from sklearn import metrics as peer
 
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError
-from segmend.evaluate.evaluate import PLAN, Judging, accepted_leaks, evaluate
+from segmend.evaluate.evaluate import Judging, accepted_leaks, evaluate
 from segmend.evaluate.result import Result
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.evaluate.scores import Resampling
@@ -26,6 +26,7 @@ from segmend.metrics.calibration import (
 from segmend.metrics.cuts import cut_f_score, split_mask_rand
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.model import pack_masks
+from segmend.shards.layout import PLAN_FILE
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
@@ -228,7 +229,7 @@ def test_neurons_of_equal_number_in_other_volumes_are_others(benchmark, monkeypa
 
 def test_accepted_leaks_come_from_the_plan(benchmark, labelled, tmp_path) -> None:
     assert accepted_leaks(benchmark) == ()
-    plan = benchmark.folder / PLAN
+    plan = benchmark.folder / PLAN_FILE
     try:
         plan.write_text(json.dumps({"accepted_leaks": ["view", "lineage"]}))
         result = evaluate(benchmark, labelled, judging=QUICK)

@@ -1,48 +1,110 @@
-"""Plan file to verified benchmark, as the verbs ``build`` and ``demo`` do it."""
+"""Plan file to benchmark, as the verbs ``plan``, ``build``, ``rebuild`` and ``demo`` do it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from segmend.apps.progress import Progress
-from segmend.build.ledger import ShardOutcome
-from segmend.build.pipeline import Built, build, check_output
+from segmend.build.commits import ShardOutcome
+from segmend.build.engines.engine import Engine, engine_of
+from segmend.build.frozen import FrozenPlan, read_frozen
+from segmend.build.pipeline import Built, build, check_output, freeze
 from segmend.build.plan import Plan, make_plan
-from segmend.build.settings import load_settings
+from segmend.build.resume import rebuild, resume
+from segmend.build.settings import PlanSettings, load_settings
 from segmend.core.settings import settings
 
 
-def build_benchmark(
-    plan_file: Path,
-    out: Path,
-    *,
-    overrides: Sequence[str] = (),
-    workers: int | None = None,
-    progress: Progress,
-) -> tuple[Built, Plan]:
-    """Build a benchmark.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a user asks to be built, and by whom.
 
-    Args:
-        plan_file: The plan; its paths start at its own folder.
-        out: Folder to create.
+    Attributes:
+        plan: The plan file; its paths start at its own folder.
         overrides: ``key=value`` to change in the plan.
-        workers: Processes; None for the machine's setting.
-        progress: Where to say what is happening.
+        engine: As `engine_of` takes it.
+        workers: Pieces of work at once; None for the machine's setting.
     """
-    plan_settings = load_settings(plan_file, overrides)
-    check_output(out)  # before the minutes, not after
-    processes = workers or settings().workers
+
+    plan: Path
+    overrides: tuple[str, ...] = ()
+    engine: str = "auto"
+    workers: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the plan's paths start."""
+        return self.plan.absolute().parent
+
+    def settings(self) -> PlanSettings:
+        """The plan file, overrides included."""
+        return load_settings(self.plan, self.overrides)
+
+    def opened_engine(self) -> Engine:
+        """Who does the work."""
+        return engine_of(self.engine, self.workers or settings().workers)
+
+
+def plan_benchmark(order: Order, progress: Progress) -> Plan:
+    """Find every row of a benchmark, without drawing one."""
+    found, engine = order.settings(), order.opened_engine()
     progress.say("finding edits and controls")
-    plan = make_plan(
-        plan_settings, plan_file.absolute().parent, workers=processes, report=progress.report
-    )
+    return make_plan(found, order.folder, engine=engine, report=progress.report)
+
+
+def freeze_benchmark(order: Order, out: Path, progress: Progress) -> Plan:
+    """Find every row of a benchmark and freeze the plan in a new folder."""
+    check_output(out)
+    plan = plan_benchmark(order, progress)
+    freeze(plan, out)
+    return plan
+
+
+def build_benchmark(order: Order, out: Path, progress: Progress) -> tuple[Built, FrozenPlan]:
+    """Build a benchmark into a new folder."""
+    order.settings()  # a mistake in the plan file comes before one about the folder
+    check_output(out)  # before the minutes, not after
+    plan = plan_benchmark(order, progress)
     progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
-    drawn = 0
+    built = build(plan, out, engine=order.opened_engine(), done=_counted(progress, plan.n_rows))
+    return built, read_frozen(out)
 
-    def count(outcome: ShardOutcome) -> None:
-        nonlocal drawn
-        drawn += outcome.planned
-        progress.report("drawing rows", drawn, plan.n_rows)
 
-    return build(plan, out, workers=processes, done=count), plan
+def resume_benchmark(order: Order, out: Path, progress: Progress) -> tuple[Built, FrozenPlan]:
+    """Go on with an unfinished build."""
+    plan = read_frozen(out)
+    progress.say(f"going on with {plan.n_rows} rows in {len(plan.shards)} shards")
+    built = resume(
+        order.settings(),
+        order.folder,
+        out,
+        engine=order.opened_engine(),
+        done=_counted(progress, plan.n_rows),
+    )
+    return built, plan
+
+
+def rebuild_benchmark(order: Order, out: Path, progress: Progress) -> Sequence[str]:
+    """Make the missing and damaged shards of a benchmark again; their paths."""
+    plan = read_frozen(out)
+    progress.say(f"checking {len(plan.shards)} shards")
+    return rebuild(
+        order.settings(),
+        order.folder,
+        out,
+        engine=order.opened_engine(),
+        done=_counted(progress, plan.n_rows),
+    )
+
+
+class _counted:  # noqa: N801  a function with a memory
+    """Tells progress about finished shards."""
+
+    def __init__(self, progress: Progress, rows: int) -> None:
+        self._progress, self._rows, self._drawn = progress, rows, 0
+
+    def __call__(self, outcome: ShardOutcome) -> None:
+        self._drawn += outcome.planned
+        self._progress.report("drawing rows", self._drawn, self._rows)

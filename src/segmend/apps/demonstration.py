@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmend.apps.building import build_benchmark
+from segmend.apps.building import Order, build_benchmark
 from segmend.apps.progress import Progress
 from segmend.apps.report.page import Answered, write_report
 from segmend.apps.training import evaluate_beside_chance
@@ -67,7 +67,7 @@ def demonstrate(
     check_output(out)
     out.mkdir(exist_ok=True)
     try:
-        build_benchmark(plan, out / "benchmark", workers=workers, progress=progress)
+        build_benchmark(Order(plan, workers=workers), out / "benchmark", progress)
         return _demonstrate(out, progress, settings)
     except BaseException:
         shutil.rmtree(out)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from segmend import __version__
-from segmend.build.ledger import LEDGER_FILE, PLAN_FILE, Closure
-from segmend.build.plan import Plan
+from segmend.build.commits import Closure
+from segmend.build.frozen import ROWS_FILE, FrozenPlan
+from segmend.build.ledger import LEDGER_FILE
 from segmend.core.sample import SPLITS
 from segmend.shards.card import CardFacts, Source
+from segmend.shards.layout import PLAN_FILE
 
 HUB_LICENCES = frozenset(
     {"apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
@@ -17,7 +19,7 @@ HUB_LICENCES = frozenset(
 full in its table of sources."""
 
 
-def card_facts(plan: Plan, account: Closure) -> CardFacts:
+def card_facts(plan: FrozenPlan, account: Closure) -> CardFacts:
     """Everything the card says that the shards do not."""
     splits = plan.settings.splits
     kinds = ", ".join(sorted({kind for kind, _ in plan.counts()}))
@@ -44,7 +46,10 @@ def card_facts(plan: Plan, account: Closure) -> CardFacts:
             for name, s in by_name.items()
         ),
         provenance=(
-            f"Plan: sha256 `{plan.content_hash}` (`{PLAN_FILE}` lists every planned row).",
+            (
+                f"Plan: sha256 `{plan.content_hash}` (`{PLAN_FILE}`; `{ROWS_FILE}` lists every "
+                "planned row)."
+            ),
             (
                 f"Ledger: {account.planned:,} planned = {account.committed:,} committed + "
                 f"{account.failed.total():,} failed with a named reason (`{LEDGER_FILE}`)."
@@ -67,7 +72,7 @@ def _published_hash(rule: str) -> str:
     )
 
 
-def _guarded(plan: Plan) -> list[str]:
+def _guarded(plan: FrozenPlan) -> list[str]:
     """Rows of each split before and after the guard, where there is one."""
     if plan.settings.splits.numbers.kind != "cubes-guarded":
         return []

@@ -6,21 +6,22 @@ import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
-from segmend.build.engine import run
+from segmend.build.engines.engine import Engine
+from segmend.build.engines.serial import Serial
 from segmend.build.settings import PlanSettings
 from segmend.build.survey import Survey, survey
 from segmend.build.units import ShardUnit, deal
 from segmend.core.errors import NoSamplesError, PlanError
 from segmend.core.random import keyed_digest
 from segmend.core.sample import IMAGE_SIZE, Split
-from segmend.render.site import ViewStyle
+from segmend.render.site import Layers, ViewStyle
 from segmend.samples.candidate import Candidate
 from segmend.samples.cap import cap
 from segmend.samples.splits import LEAKS, SplitRule, assign_splits
@@ -35,7 +36,7 @@ class Plan:
         sources: Facts about every volume.
         units: The shards.
         excluded: Everything that was considered and left out: count by ``stage: reason``.
-        content_hash: sha256 over settings (paths aside), volumes and rows.
+        content_hash: See `content_hash`.
     """
 
     settings: PlanSettings
@@ -53,24 +54,16 @@ class Plan:
         """Planned rows by (sample type, split)."""
         return Counter((c.kind, unit.split) for unit in self.units for c in unit.candidates)
 
-    def to_json(self) -> dict[str, Any]:
-        """The object written to ``plan.json``."""
-        return {
-            "content_hash": self.content_hash,
-            "name": self.settings.name,
-            "accepted_leaks": list(self.settings.splits.accepted_leaks),
-            "settings": msgspec.to_builtins(self.settings),
-            "sources": list(self.sources),
-            "excluded": dict(sorted(self.excluded.items())),
-            "shards": _rows(self.units),
-        }
+    def species(self) -> Counter[str]:
+        """Planned rows by species."""
+        return Counter(c.species for unit in self.units for c in unit.candidates)
 
 
 def make_plan(
     settings: PlanSettings,
     folder: Path,
     *,
-    workers: int = 1,
+    engine: Engine | None = None,
     report: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Plan:
     """Read the volumes, find edits and controls, deal them to splits and shards.
@@ -78,7 +71,7 @@ def make_plan(
     Args:
         settings: The plan file.
         folder: Where its paths start.
-        workers: Processes to use; the plan does not depend on it.
+        engine: Who opens the volumes; the plan does not depend on it.
         report: Told (stage, done, total).
 
     Raises:
@@ -94,7 +87,19 @@ def make_plan(
         report("finding edits and controls", len(surveyed), len(settings.sources))
 
     work = functools.partial(survey, settings=settings, folder=folder)
-    surveys = run(work, settings.sources, workers=workers, done=count)
+    return assemble((engine or Serial()).run(work, settings.sources, done=count), settings)
+
+
+def assemble(surveys: Sequence[Survey], settings: PlanSettings) -> Plan:
+    """From everything that was found to a plan: cap, split, order, pack, hash.
+
+    Args:
+        surveys: One per source, in the order of the settings.
+        settings: The plan file.
+
+    Raises:
+        NoSamplesError: if a split would have no rows.
+    """
     excluded: Counter[str] = Counter()
     for one in surveys:
         excluded += one.excluded
@@ -107,17 +112,30 @@ def make_plan(
     splits = _splits(capped.candidates, surveys, settings, excluded)
     ordered = _ordered(capped.candidates, splits, settings)
     _check_splits(ordered, excluded)
-    template = ShardUnit(
+    template = drawing({one.name: one.layers for one in surveys}, settings)
+    units = deal(ordered, template, settings.shards.rows)
+    sources = tuple(one.facts for one in surveys)
+    places = [(unit.split, unit.shard_id, len(unit.candidates)) for unit in units]
+    rows = (candidate.to_text() for unit in units for candidate in unit.candidates)
+    found = content_hash(settings, sources, places, rows)
+    return Plan(settings, sources, tuple(units), excluded, found)
+
+
+def drawing(layers: Mapping[str, Layers], settings: PlanSettings) -> ShardUnit:
+    """A unit without rows: what every shard of a plan is drawn from, and how.
+
+    Args:
+        layers: Volumes to draw from, by volume name.
+        settings: The plan file.
+    """
+    return ShardUnit(
         split="train",
         shard_id=0,
         candidates=(),
-        layers={one.name: one.layers for one in surveys},
+        layers=layers,
         style=ViewStyle(settings.em.pixel_size_nm, encoding=settings.view.encoding),
         row_group=settings.shards.row_group,
     )
-    units = deal(ordered, template, settings.shards.rows)
-    sources = tuple(one.facts for one in surveys)
-    return Plan(settings, sources, tuple(units), excluded, _hash(settings, sources, units))
 
 
 def _check_leaks(settings: PlanSettings) -> None:
@@ -134,7 +152,7 @@ def _check_leaks(settings: PlanSettings) -> None:
 
 def _splits(
     candidates: tuple[Candidate, ...],
-    surveys: list[Survey],
+    surveys: Sequence[Survey],
     settings: PlanSettings,
     excluded: Counter[str],
 ) -> dict[str, Split]:
@@ -189,22 +207,29 @@ def _count(excluded: Counter[str], stage: str, reasons: Counter[str]) -> None:
     excluded.update({f"{stage}: {reason}": n for reason, n in reasons.items()})
 
 
-def _rows(units: list[ShardUnit] | tuple[ShardUnit, ...]) -> list[dict[str, Any]]:
-    return [
-        {
-            "split": unit.split,
-            "shard_id": unit.shard_id,
-            "rows": [c.combined_hash for c in unit.candidates],
-        }
-        for unit in units
-    ]
-
-
-def _hash(
-    settings: PlanSettings, sources: tuple[dict[str, Any], ...], units: list[ShardUnit]
+def content_hash(
+    settings: PlanSettings,
+    sources: Iterable[dict[str, Any]],
+    places: Iterable[tuple[str, int, int]],
+    rows: Iterable[str],
 ) -> str:
+    """What identifies a plan.
+
+    Args:
+        settings: The plan file; where its volumes lie does not count.
+        sources: Facts about every volume.
+        places: Split, number and rows of every shard, in order.
+        rows: Every candidate as `Candidate.to_text` gives it, in order.
+
+    Returns:
+        sha256, 64 hex digits.
+    """
     content = msgspec.to_builtins(settings)
     for source in content["sources"]:
         del source["path"]  # where a volume lies does not change what is made from it
-    text = json.dumps([content, sources, _rows(units)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    head = json.dumps([content, list(sources), [list(place) for place in places]], sort_keys=True)
+    digest = hashlib.sha256(head.encode())
+    for row in rows:
+        digest.update(b"\n")
+        digest.update(row.encode())
+    return digest.hexdigest()

@@ -77,7 +77,7 @@ class Edits(Table, frozen=True):
     min_purity: Share = 0.8
     min_contact_faces: Count = 20
     min_side_voxels: Count = 1000
-    min_side_radius_nm: Annotated[float, Meta(ge=0)] = 25
+    min_side_radius_nm: Annotated[float, Meta(ge=0)] = 25.0
 
 
 class Samples(Table, frozen=True):

@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segmend.build.ledger import RowFailure, ShardOutcome
+from segmend.build.commits import (
+    RowFailure,
+    ShardOutcome,
+    commit_path,
+    read_commit,
+    write_commit,
+)
+from segmend.build.lease import lease
 from segmend.core.errors import RenderError
 from segmend.core.sample import SCHEMA_VERSION, Split
-from segmend.render.site import Layers, Views, ViewStyle, render_candidate
+from segmend.render.site import Layers, ViewStyle, render_candidate
 from segmend.samples.candidate import Candidate
 from segmend.samples.metadata import candidate_metadata
 from segmend.shards.layout import shard_path
@@ -41,23 +48,49 @@ class ShardUnit:
     row_group: int
 
 
-def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
-    """Draw every row of a shard and publish it.
+def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome | None:
+    """Draw every row of a shard, publish it, and record that it is done.
+
+    The shard is written beside its place, read back, verified and renamed; the commit record comes
+    last. A kill at any moment costs this shard and no other.
 
     Args:
         unit: The shard.
         folder: Root of the benchmark.
 
     Returns:
-        Its commit record, and the rows that failed with the reason why.
+        Its commit record, with the rows that failed and the reason why; None if somebody else is
+        making it just now.
+
+    Raises:
+        OutputError: if the place cannot be written.
+        SegmendError: whatever reading the volumes raises; a site that cannot be drawn is a failed
+            row, not an error.
     """
+    with lease(lease_path(folder, unit.split, unit.shard_id)) as free:
+        if not free:
+            return None
+        # Another build in this folder may have finished it while this piece of work waited.
+        done = read_commit(folder, unit.split, unit.shard_id)
+        if done is not None:
+            return done
+        outcome = _drawn(unit, folder)
+        write_commit(folder, outcome)
+        return outcome
+
+
+def lease_path(folder: Path, split: str, shard_id: int) -> Path:
+    """Where the lease of a shard lies while somebody makes it."""
+    return commit_path(folder, split, shard_id).parents[1] / "leases" / f"{split}-{shard_id:05d}"
+
+
+def _drawn(unit: ShardUnit, folder: Path) -> ShardOutcome:
     failures: list[RowFailure] = []
     rows = _rows(unit, failures)
     first = next(rows, None)
     record = None
     if first is not None:
         path = folder / shard_path(unit.split, unit.shard_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
         record = write_shard(path, itertools.chain([first], rows), row_group=unit.row_group)
     return ShardOutcome(unit.split, unit.shard_id, len(unit.candidates), record, tuple(failures))
 
@@ -65,21 +98,27 @@ def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
 def _rows(unit: ShardUnit, failures: list[RowFailure]) -> Iterator[dict[str, Any]]:
     for candidate in unit.candidates:
         try:
-            views = render_candidate(candidate, unit.layers[candidate.volume], unit.style)
+            row = draw_row(candidate, unit)
         except RenderError as error:
             failures.append(
                 RowFailure(candidate.combined_hash, candidate.kind, error.reason, str(error))
             )
             continue
-        yield _row(candidate, views, unit.split)
+        yield row
 
 
-def _row(candidate: Candidate, views: Views, split: Split) -> dict[str, Any]:
+def draw_row(candidate: Candidate, unit: ShardUnit) -> dict[str, Any]:
+    """One row of a shard.
+
+    Raises:
+        RenderError: if it cannot be drawn; its reason is the ledger's.
+    """
+    views = render_candidate(candidate, unit.layers[candidate.volume], unit.style)
     identity = RowIdentity(
         archive=candidate.archive,
         sample_hash=candidate.sample_hash,
         kind=candidate.kind,
-        split=split,
+        split=unit.split,
         species=candidate.species,
     )
     metadata = candidate_metadata(candidate) | views.facts | {"schema_version": SCHEMA_VERSION}

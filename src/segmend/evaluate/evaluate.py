@@ -19,12 +19,11 @@ from segmend.metrics.cuts import cut_f_score, split_mask_rand
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.model import Predictions
 from segmend.models.run import benchmark_sha256, versions
+from segmend.shards.layout import PLAN_FILE
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
-
-PLAN = "plan.json"
 
 MASK_METRICS = {
     "miou": split_mask_iou,
@@ -125,7 +124,7 @@ def accepted_leaks(benchmark: Benchmark) -> tuple[str, ...]:
         ReadFailedError: if the plan cannot be read.
         BadInputError: if it does not say which leaks.
     """
-    path, content = f"{benchmark.source.url}/{PLAN}", benchmark.source.store.read(PLAN)
+    path, content = f"{benchmark.source.url}/{PLAN_FILE}", benchmark.source.store.read(PLAN_FILE)
     if content is None:
         return ()
     try:

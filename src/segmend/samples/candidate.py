@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import msgspec
 
 from segmend.core.box import Box, Point
 from segmend.core.errors import BadInputError
@@ -106,13 +108,17 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; ids as decimal strings."""
-        data = asdict(self)
+        data = {name: getattr(self, name) for name in _FIELDS}
         data["segments"] = id_strings(self.segments)
         data["sides"] = id_strings(self.sides)
         data["neurons"] = id_strings(self.neurons)
         data["cut"] = [id_strings(side) for side in self.cut]
         data["cluster_id"] = str(self.cluster_id)
         return data
+
+    def to_text(self) -> str:
+        """The object as one line of JSON, the same for equal candidates."""
+        return msgspec.json.encode(self.to_json(), order="deterministic").decode()
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Candidate:
@@ -127,6 +133,9 @@ class Candidate:
                 data[name] = (float(z), float(y), float(x))
         data["cluster_id"] = as_id(data["cluster_id"])
         return cls(**data)
+
+
+_FIELDS = tuple(f.name for f in fields(Candidate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ SHARDS_CSV = "shards.csv"
 CARD = "README.md"
 DEMO = "demo.parquet"
 AUDIT_FILE = "audit.json"
+PLAN_FILE = "plan.json"
+"""What a build was to make: in the folder before anything else, and beside the benchmark after."""
 
 _SHARD_PATH = re.compile(r"(?P<folder>[a-z]+)/(?P=folder)-(?P<id>\d{5,})\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from segmend.core.errors import BadInputError, OutputError, ReadFailedError, require
-from segmend.shards.layout import AUDIT_FILE, SHARDS_CSV
+from segmend.shards.layout import AUDIT_FILE, PLAN_FILE, SHARDS_CSV
 from segmend.shards.reader import Benchmark
 
 MAX_FILES = 100_000
@@ -25,8 +25,6 @@ FILES_PER_COMMIT = 100
 """Limits of the hub, by its own pages (reference `users-and-reliability.md`, section 2): files of a
 repository, entries of a folder, bytes of a file, bytes of a row group that its viewer reads, files
 of one commit."""
-
-_PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def _layout_problems(names: Sequence[str], sizes: dict[str, int]) -> Iterator[st
 
 
 def _licence_problems(folder: Path, *, agreed: bool) -> Iterator[str]:
-    for source in _json(folder / _PLAN).get("sources", []):
+    for source in _json(folder / PLAN_FILE).get("sources", []):
         name = source.get("dataset", "?")
         if "redistribution" in source.get("forbids", []):
             yield f"the terms of {name} forbid to pass on copies"

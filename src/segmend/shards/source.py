@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segmend.core.errors import BadInputError, ReadFailedError, VerificationError
 from segmend.shards.hub import HUB, resolve
-from segmend.shards.layout import CARD, SHARDS_CSV
+from segmend.shards.layout import CARD, PLAN_FILE, SHARDS_CSV
 from segmend.store.cache import cached
 from segmend.store.files import FileStore
 from segmend.store.open import open_store
@@ -99,6 +99,12 @@ def open_source(
             )
         store, url = FileStore(folder), str(folder)
     listing = store.read(SHARDS_CSV)
+    if listing is None and store.read(PLAN_FILE) is not None:
+        raise BadInputError(
+            f"{url} holds an unfinished build",
+            found=f"it has a {PLAN_FILE} and no {SHARDS_CSV}",
+            fix=f"Go on with it: segmend build PLAN --out {url} --resume",
+        )
     if listing is None:
         raise BadInputError(
             f"{url} is not a finished benchmark",

@@ -1,44 +1,77 @@
-"""``segmend build``: plan file to benchmark."""
+"""``segmend build``: plan file to benchmark; ``segmend build status``: how far one is."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from segmend.apps.cli.options import as_json, overrides, workers
+from segmend.apps.cli.options import as_json, engine, overrides, workers
 from segmend.apps.progress import Progress
 from segmend.apps.tables import counts_table
-from segmend.core.errors import require
+from segmend.core.errors import IncompleteBuildError, require
 
 
-@click.command(
+class PlanOrVerb(click.Group):
+    """Takes a plan file where no verb is named: ``segmend build PLAN`` is the usual call."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the unnamed verb in front."""
+        named = next((arg for arg in args if not arg.startswith("-")), None)
+        if args and named not in self.commands and not {"-h", "--help"} & set(args):
+            args = ["plan", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=PlanOrVerb,
     epilog="Example: segmend build examples/fib25.toml --out bench "
-    "--set samples.max_rows.merge_edit=100"
+    "--set samples.max_rows.merge_edit=100",
 )
+def build() -> None:
+    """Build a proofreading benchmark from a plan file: segmend build PLAN --out FOLDER.
+
+    PLAN is TOML; docs/plan.md lists every key. It can be stopped at any moment, even killed, and
+    goes on with --resume where it was; docs/building.md says how, and how to use a cluster.
+    """
+
+
+@build.command("plan", epilog="Example: segmend build examples/fib25.toml --out bench --workers 2")
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
+@click.option("--resume", is_flag=True, help="Go on with the unfinished build in --out.")
+@click.option("--audit", is_flag=True, help="Audit it for leaks when it is complete.")
 @overrides
+@engine
 @workers
 @as_json
-def build(
-    plan: Path, out: Path, overrides: tuple[str, ...], workers: int | None, as_json: bool
+def build_plan(
+    plan: Path,
+    out: Path,
+    resume: bool,
+    audit: bool,
+    overrides: tuple[str, ...],
+    engine: str,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
-    """Build a proofreading benchmark from PLAN (TOML; docs/plan.md lists every key).
-
-    The folder appears when it is complete and verified; on any error nothing is left behind.
-    """
+    """Build the benchmark of PLAN (the word ``plan`` may be left out)."""
     require("numba", extra="build")
-    from segmend.apps.building import build_benchmark
+    from segmend.apps.auditing import audit_benchmark, keep_audit
+    from segmend.apps.building import Order, build_benchmark, resume_benchmark
+    from segmend.shards.reader import Benchmark
 
+    order = Order(plan, overrides, engine, workers)
+    make = resume_benchmark if resume else build_benchmark
     with Progress(quiet=as_json) as progress:
-        built, made = build_benchmark(
-            plan, out, overrides=overrides, workers=workers, progress=progress
-        )
+        built, made = make(order, out, progress)
+        if audit:
+            benchmark = Benchmark.open(out)
+            keep_audit(benchmark, audit_benchmark(benchmark, progress=progress))
+    account, counts = built.closure, made.counts()
     if as_json:
-        counts = {f"{kind}/{split}": n for (kind, split), n in sorted(made.counts().items())}
-        account = built.closure
         click.echo(
             json.dumps(
                 {
@@ -47,16 +80,41 @@ def build(
                     "planned": account.planned,
                     "committed": account.committed,
                     "failed": dict(account.failed),
-                    "counts": counts,
+                    "counts": {f"{kind}/{split}": n for (kind, split), n in sorted(counts.items())},
                     "excluded": dict(sorted(made.excluded.items())),
                 }
             )
         )
         return
-    click.echo(counts_table(made.counts()))
-    click.echo(f"{built.closure.committed} rows committed of {built.closure.planned} planned")
-    for reason, n in built.closure.failed.most_common():
+    click.echo(counts_table(counts))
+    click.echo(f"{account.committed} rows committed of {account.planned} planned")
+    for reason, n in account.failed.most_common():
         click.echo(f"  {n} failed: {reason}")
     if made.settings.splits.accepted_leaks:
         click.echo(f"accepted leaks: {', '.join(made.settings.splits.accepted_leaks)}")
-    click.echo(f"next: segmend verify {out}")
+    click.echo(f"next: segmend verify {out}" + ("" if audit else f"; segmend audit {out}"))
+
+
+@build.command(epilog="Example: segmend build status bench")
+@click.argument("benchmark", type=click.Path(path_type=Path))
+@as_json
+def status(benchmark: Path, as_json: bool) -> None:
+    """Say how far the build in BENCHMARK is; exits with 7 while it is not complete."""
+    require("numba", extra="build")
+    from segmend.build.resume import status as status_of
+
+    found = status_of(benchmark)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+    else:
+        click.echo(f"{benchmark}, plan {found.plan_hash[:12]}")
+        click.echo(f"{found.done} of {found.shards} shards, {found.being_made} being made")
+        click.echo(f"{found.committed} rows committed of {found.planned} planned")
+        for reason, n in sorted(found.failed.items()):
+            click.echo(f"  {n} failed: {reason}")
+    if not found.finished:
+        raise IncompleteBuildError(
+            f"{benchmark} is not complete",
+            found=f"{found.shards - found.done} of {found.shards} shards are not there",
+            fix=f"segmend build PLAN --out {benchmark} --resume",
+        )

@@ -12,7 +12,9 @@ from segmend.core.errors import SegmendError
 
 VERBS = {
     "demo": "Tissue -> benchmark -> baseline -> report, offline, in minutes.",
-    "build": "Build a proofreading benchmark from a plan.",
+    "plan": "Say what a build would make, and what it would cost.",
+    "build": "Build a proofreading benchmark from a plan; go on with one.",
+    "rebuild": "Make missing and damaged shards of a benchmark again.",
     "verify": "Check every byte, row and rule of a benchmark.",
     "audit": "Look for leaks between splits and for answers given away.",
     "publish": "Upload a benchmark to the Hugging Face hub, or say what forbids it.",

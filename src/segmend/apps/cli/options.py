@@ -18,6 +18,12 @@ workers = click.option(
     default=None,
     help="Processes to use (default: SEGMEND_WORKERS, else the usable cores).",
 )
+engine = click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="serial, processes, dask (this machine) or dask://HOST:PORT (a running scheduler).",
+)
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the plan."
 )

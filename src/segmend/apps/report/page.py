@@ -12,13 +12,13 @@ from segmend.apps.pages.page import check_folder, own_markup, write_page
 from segmend.apps.report.curves import Scored, curves_svg
 from segmend.apps.report.samples import shown_samples
 from segmend.apps.tables import count_rows
-from segmend.build.ledger import PLAN_FILE
 from segmend.core.sample import SPLITS
 from segmend.evaluate.evaluate import accepted_leaks
 from segmend.evaluate.result import Result, Score
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.models.model import Predictions
 from segmend.shards import finish
+from segmend.shards.layout import PLAN_FILE
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 

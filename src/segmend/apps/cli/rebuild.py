@@ -1,0 +1,46 @@
+"""``segmend rebuild``: make what is missing or damaged again, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from segmend.apps.cli.options import as_json, engine, overrides, workers
+from segmend.apps.progress import Progress
+from segmend.core.errors import require
+
+
+@click.command(epilog="Example: segmend rebuild examples/fib25.toml bench")
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.argument("benchmark", type=click.Path(path_type=Path))
+@overrides
+@engine
+@workers
+@as_json
+def rebuild(
+    plan: Path,
+    benchmark: Path,
+    overrides: tuple[str, ...],
+    engine: str,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Make exactly the shards of BENCHMARK again that are missing or damaged.
+
+    PLAN is the file it was built with. Shards come back byte by byte: each is compared with the
+    checksum in the ledger. Sidecars, card and demo rows are written anew.
+    """
+    require("numba", extra="build")
+    from segmend.apps.building import Order, rebuild_benchmark
+
+    order = Order(plan, overrides, engine, workers)
+    with Progress(quiet=as_json) as progress:
+        again = rebuild_benchmark(order, benchmark, progress)
+    if as_json:
+        click.echo(json.dumps({"rebuilt": list(again)}))
+        return
+    for path in again:
+        click.echo(f"made again: {path}")
+    click.echo(f"{benchmark} is whole: {len(again)} shards made again")
