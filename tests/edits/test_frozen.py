@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segmend.core.errors import BadInputError, OutputError, SchemaError, VerificationError
 from segmend.edits.frozen import Outcome, freeze, open_frozen, read_edit_lines
-from segmend.edits.neutral import edit_json, edit_of_row
+from segmend.edits.neutral import edit_json, edit_of_row, edit_row
 from segmend.edits.operation import EditOp
 
 IDS = st.integers(1, 2**64 - 1)
@@ -159,14 +159,14 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text):
     ],
 )
 def test_a_line_that_is_no_edit_is_named(tmp_path, field, value):
-    row = json.loads(edit_json(op())) | {field: value}
+    row = json.loads(edit_json(edit_row(op()))) | {field: value}
     with pytest.raises(SchemaError, match="line 2 is no edit"):
         edit_of_row(row, where="line 2")
 
 
 def test_lines_of_other_files_are_refused_by_number(tmp_path):
     file = tmp_path / "e.jsonl"
-    file.write_text(edit_json(op()) + "\nnot json\n")
+    file.write_text(edit_json(edit_row(op())) + "\nnot json\n")
     with pytest.raises(SchemaError, match="line 2"):
         list(read_edit_lines(file))
     with pytest.raises(BadInputError, match="cannot read"):

@@ -32,7 +32,7 @@ from segmend.core.errors import (
     SchemaError,
     VerificationError,
 )
-from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_table
+from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_row, edit_table
 from segmend.edits.operation import EditOp, EditSet, edit_set
 from segmend.store.atomic import sha256_file
 
@@ -170,13 +170,13 @@ class FrozenWriter:
             edits = stack.enter_context(self._file("edits.parquet", EDIT_SCHEMA))
             others = stack.enter_context(self._file("outcomes.parquet", OUTCOME_SCHEMA))
             lines = stack.enter_context((self.folder / "edits.jsonl").open("w", encoding="utf-8"))
-            kept: list[EditOp] = []
+            kept: list[dict[str, Any]] = []
             left: list[Outcome] = []
             for one in outcomes:
                 self.counts["known"] += 1
                 if isinstance(one, EditOp):
-                    kept.append(one)
-                    lines.write(edit_json(one) + "\n")
+                    kept.append(edit_row(one))
+                    lines.write(edit_json(kept[-1]) + "\n")
                 else:
                     left.append(one)
                     (self.dropped if one.outcome == "dropped" else self.failed)[one.reason] += 1

@@ -91,13 +91,15 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     @property
     def point(self) -> Point:
         """Midpoint of the mean source and the mean sink, as published."""
-        means = [[sum(c) / len(side) for c in zip(*side, strict=True)] for side in self._sides]
-        z, y, x = ((a + b) / 2 for a, b in zip(*means, strict=True))
-        return (z, y, x)
+        a, b = _mean(self.sources), _mean(self.sinks)
+        return ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
 
-    @property
-    def _sides(self) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-        return self.sources, self.sinks
+
+def _mean(points: tuple[Point, ...]) -> Point:
+    if len(points) == 1:
+        return points[0]
+    z, y, x = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return (z, y, x)
 
 
 class _Contradiction(Exception):  # noqa: N818  a result, not an error of ours

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, SchemaError
-from segmend.core.ids import as_id, id_strings
+from segmend.core.ids import as_id
 from segmend.edits.operation import EditKind, EditOp, SideLayer
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -68,23 +68,23 @@ def edit_row(op: EditOp) -> dict[str, Any]:
     }
 
 
-def edit_table(ops: Iterable[EditOp]) -> pa.Table:
-    """Edits as an Arrow table."""
-    rows = [edit_row(op) for op in ops]
+def edit_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as `edit_row` makes them, as an Arrow table."""
     columns = [[row[name] for row in rows] for name in EDIT_SCHEMA.names]
     arrays = [pa.array(c, field.type) for c, field in zip(columns, EDIT_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=EDIT_SCHEMA)
 
 
-def edit_json(op: EditOp) -> str:
-    """An edit as one JSON line; ids are decimal strings, ``facts`` an object."""
-    row = edit_row(op)
-    for name in ("before_ids", "after_ids"):
-        row[name] = id_strings(row[name])
-    row["cluster_id"] = str(op.cluster_id)
-    row["cut"] = [id_strings(side) for side in op.cut]
-    row["facts"] = op.facts
-    return _encode(row).decode()
+def edit_json(row: dict[str, Any]) -> str:
+    """A row of `edit_row` as one JSON line; ids are decimal strings, ``facts`` an object."""
+    strings = {
+        "before_ids": [str(one) for one in row["before_ids"]],
+        "after_ids": [str(one) for one in row["after_ids"]],
+        "cluster_id": str(row["cluster_id"]),
+        "cut": [[str(one) for one in side] for side in row["cut"]],
+        "facts": msgspec.Raw(row["facts"].encode()),
+    }
+    return _encode(row | strings).decode()
 
 
 def edit_of_row(row: dict[str, Any], *, where: str) -> EditOp:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from segmend.core.box import Box
+from segmend.core.box import Point
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import id_strings
@@ -68,12 +68,13 @@ class Normaliser:
     record: CaveRecord
     applied: Counter[str] = field(default_factory=Counter)
     _grid: VoxelGrid = field(init=False)
-    _box: Box = field(init=False)
+    _start: Point = field(init=False)
+    _stop: Point = field(init=False)
     _table: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._grid = grid_of(self.ledger)
-        self._box = self._grid.box
+        self._start, self._stop = self._grid.box.start, self._grid.box.stop
         self._table = str(self.ledger.fact("table"))
 
     def outcomes(self) -> Iterator[EditOp | Outcome]:
@@ -157,8 +158,12 @@ class Normaliser:
             return WITHIN_ONE_ROOT, f"both sides are {one.before[0]}"
         if len(one.before) > 2:
             return MORE_SIDES, f"{len(one.before)} roots"
-        clicks = (*one.sources, *one.sinks)
-        strange = [point for point in clicks if not self._box.contains_point(point)]
+        (z0, y0, x0), (z1, y1, x1) = self._start, self._stop
+        strange = [
+            (z, y, x)
+            for z, y, x in (*one.sources, *one.sinks)
+            if not (z0 <= z < z1 and y0 <= y < y1 and x0 <= x < x1)
+        ]
         if strange:
             return OUTSIDE, f"a click at {strange[0]} nm (z, y, x)"
         return (UNDONE, "") if undone else None
