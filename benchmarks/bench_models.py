@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn import metrics as peer
@@ -37,11 +39,19 @@ from segmend.metrics.classification import (
 )
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.features import feature_names, row_features
+from segmend.models.model import MODELS, TrainSettings, quiet
 from segmend.models.trees import from_sklearn
+from segmend.models.views import SIZE
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
 from segmend.testing.rows import random_benchmark
+
+if TYPE_CHECKING:
+    from segmend.models.packed import Packed
+
+NETWORKS = ("cnn", "vit-tiny", "fusion")
+"""``vit-base`` is for a GPU."""
 
 ROWS_SCORED = 100_000
 PEER_RESAMPLES = 20
@@ -171,41 +181,53 @@ def network_jobs(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
-    from segmend.models.cnn import new_net
-    from segmend.models.losses import label_loss, split_mask_loss
-    from segmend.models.model import TrainSettings, quiet
-    from segmend.models.net import NetShape
     from segmend.models.packed import pack
-    from segmend.models.train import Lesson, in_order, train
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    settings = TrainSettings(epochs=1, epoch_rows=1)
     for name in ("false_split_correction", "split_mask_generation"):
         task = TASKS[name]
         place = folder / name
         place.mkdir()
         rows: Examples = examples(benchmark, task, "train")
         start = time.perf_counter()
-        packed = pack(rows, task, place, answers=True, report=quiet)
+        packed = pack(rows, task.views, place, size=SIZE, report=quiet)
         yield Line(
             f"{name}: decode and pack, per row", 1000 * (time.perf_counter() - start) / len(rows)
         )
-        masks = task.target_kind == "split_mask"
-        loss = split_mask_loss if masks else label_loss
-        net = new_net(NetShape(len(task.views), len(task.planes), masks), seed=0)
-        lesson = Lesson(packed, None, loss, task.dual)
-        (taken,) = timed(arguments.repeat, partial(train, net, lesson, settings, report=quiet))
-        goal = "" if masks else f"goal {GOAL_TRAIN_MS:.1f} ms: 600 rows in 14 epochs within 90 s"
-        yield Line(f"{name}: train cnn, per row", taken / len(rows), note=goal)
+        for model in NETWORKS:
+            yield from network_job(task, model, packed, arguments.repeat)
 
-        def infer(net: torch.nn.Module = net, masks: bool = masks) -> None:
-            with torch.inference_mode():
-                for batch in in_order(packed, positions=masks):  # noqa: B023 - called at once
-                    net(batch.geometry, batch.em)
 
-        (taken,) = timed(arguments.repeat, infer)
-        yield Line(f"{name}: predict with cnn, per row", taken / len(rows))
+def network_job(task: Task, name: str, packed: Packed, repeat: int) -> Iterator[Line]:
+    """Training and answering with one network, per row, from packed rows."""
+    import torch
+
+    from segmend.models.net import NetShape
+    from segmend.models.network import new_net
+    from segmend.models.train import Lesson, in_order, train
+
+    masks = task.target_kind == "split_mask"
+    shape = NetShape(len(task.views), len(task.planes), masks=masks, dual=task.dual)
+    net = new_net(MODELS[name].create(), shape, seed=0)
+    lesson, settings = Lesson(packed, None, task.dual), TrainSettings(epochs=1, epoch_rows=1)
+    waits: list[float] = []
+
+    def learn() -> None:
+        waits.append(train(net, lesson, settings).waiting)
+
+    def answer() -> None:
+        with torch.inference_mode():
+            for batch in in_order(packed, positions=masks):
+                net(batch.geometry, batch.em)
+
+    (taken,) = timed(repeat, learn)
+    goal = "" if masks or name != "cnn" else f"goal {GOAL_TRAIN_MS:.1f} ms, "
+    note = f"{goal}{1000 * len(packed) / taken:.0f} rows/s, {median(waits):.1%} of it waiting"
+    yield Line(f"{task.name}: train {name}, per row", taken / len(packed), note=note)
+    (taken,) = timed(repeat, answer)
+    note = f"{1000 * len(packed) / taken:.0f} rows/s"
+    yield Line(f"{task.name}: predict with {name}, per row", taken / len(packed), note=note)
 
 
 def compared(job: str, times: tuple[float, ...], name: str, *, goal: float | None = None) -> Line:

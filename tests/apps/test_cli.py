@@ -57,6 +57,17 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_models_are_listed_with_what_they_learn(segmend):
+    said = json.loads(segmend("models", "list", "--json").stdout)["models"]
+    tasks = {model["name"]: model["tasks"] for model in said}
+    assert {"chance", "artefact", "geometry", "cnn", "vit-base", "fusion"} <= set(tasks)
+    assert len(tasks["fusion"]) == 3
+    assert "split_mask_generation" not in tasks["geometry"]
+    painters = segmend("models", "list", "--task", "split_mask_generation").stdout
+    assert "fusion" in painters
+    assert "geometry" not in painters.split()
+
+
 def test_doctor_says_what_is_there(segmend):
     said = json.loads(segmend("doctor", "--json").stdout)
     assert said["machine"]["segmend"] == __version__

@@ -15,7 +15,7 @@ from segmend.models.fusion import Fusion
 from segmend.models.model import TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
-from segmend.models.run import CONFIG, load_run, train_run
+from segmend.models.run import CONFIG, Beginning, load_run, train_run
 from segmend.models.vit import SIZES, VitNet, VitTiny
 from segmend.tasks.registry import TASKS
 from segmend.testing.models import learnable_benchmark
@@ -108,8 +108,6 @@ def test_weights_for_other_channels_are_refused(tmp_path: Path) -> None:
 def test_fine_tuning_starts_from_the_weights_of_a_run(tmp_path: Path) -> None:
     benchmark = learnable_benchmark()
     first = train_run(benchmark, TASK, "cnn", tmp_path / "first", settings=QUICK)
-    from segmend.models.run import Beginning
-
     frozen = TrainSettings(epochs=1, epoch_rows=1, learning_rate=1e-12)
     tuned = train_run(
         benchmark,

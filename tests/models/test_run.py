@@ -21,7 +21,7 @@ from segmend.core.errors import (
 )
 from segmend.models.card import CARD
 from segmend.models.model import MODELS, TrainSettings
-from segmend.models.run import CONFIG, LOG, LOG_JSON, WEIGHTS, load_run, train_run
+from segmend.models.run import CONFIG, LOG, LOG_JSON, WEIGHTS, Beginning, load_run, train_run
 from segmend.shards.layout import SHARDS_CSV
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import sha256_file
@@ -200,3 +200,70 @@ def test_settings_that_cannot_train_are_refused() -> None:
         TrainSettings(epochs=0)
     with pytest.raises(BadInputError, match="positive learning rate"):
         TrainSettings(learning_rate=float("nan"))
+    with pytest.raises(BadInputError, match=r"decay of an average"):
+        TrainSettings(ema=1.0)
+    with pytest.raises(BadInputError, match="Inputs: both, geometry, em"):
+        TrainSettings(inputs="metadata")
+    with pytest.raises(BadInputError, match="balance: label, species"):
+        TrainSettings(balance=("age",))
+    with pytest.raises(BadInputError, match="two rows"):
+        TrainSettings(train_rows=1)
+
+
+def test_a_killed_training_is_not_overwritten_and_goes_on_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"train": {"merge_edit": 2, "adjacent_control": 2}}
+    benchmark = Benchmark.open(random_benchmark(tmp_path / "b", rows))
+    settings = TrainSettings(epochs=2, epoch_rows=1)
+    whole = train_run(benchmark, TASK, "cnn", tmp_path / "whole", settings=settings)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segmend.models.run._write_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(benchmark, TASK, "cnn", tmp_path / "run", settings=settings)
+    monkeypatch.undo()
+    place = tmp_path / ".run.training"
+    assert len((place / "log.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(OutputError, match="begun and not ended"):
+        train_run(benchmark, TASK, "cnn", tmp_path / "run", settings=settings)
+    again = train_run(
+        benchmark,
+        TASK,
+        "cnn",
+        tmp_path / "run",
+        settings=settings,
+        beginning=Beginning(resume=True),
+    )
+    assert not place.exists()
+    expected = whole.model.arrays()
+    for name, value in again.model.arrays().items():
+        np.testing.assert_array_equal(value, expected[name])
+    assert (tmp_path / "run" / LOG).read_bytes() == (tmp_path / "whole" / LOG).read_bytes()
+
+
+def test_the_card_names_benchmark_and_rows(run_folder: Path) -> None:
+    card = (run_folder / CARD).read_text()
+    assert sha256_file(learnable_benchmark().folder / SHARDS_CSV) in card
+    assert "32 train, 8 validation, 12 test" in card
+
+
+def test_tensorboard_gets_the_log(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rows = {"train": {"merge_edit": 2, "adjacent_control": 2}}
+    benchmark = Benchmark.open(random_benchmark(tmp_path / "b", rows))
+    train_run(
+        benchmark,
+        TASK,
+        "cnn",
+        tmp_path / "run",
+        settings=TrainSettings(epochs=2, epoch_rows=1),
+        beginning=Beginning(tensorboard=True),
+    )
+    events = EventAccumulator(str(tmp_path / "run.tensorboard")).Reload()
+    log = json.loads((tmp_path / "run" / LOG_JSON).read_text())
+    told = [event.value for event in events.Scalars("train_loss")]
+    assert told == pytest.approx([row["train_loss"] for row in log], rel=1e-6)

@@ -182,7 +182,7 @@ def _training(
 ) -> Iterator[tuple[Path | None, Note]]:
     """Where a training keeps its place, and what writes every row of its log at once."""
     place = _place(folder)
-    if place.exists() and not beginning.resume:
+    if place.is_dir() and any(place.iterdir()) and not beginning.resume:
         raise OutputError(
             f"a training of {folder} was begun and not ended",
             found=f"its place is kept in {place}",
@@ -216,7 +216,7 @@ def _training(
 
 def _board(folder: Path) -> Any:
     """A writer of TensorBoard events, in ``NAME.tensorboard`` beside the run."""
-    require("tensorboard", extra="dev")
+    require("tensorboard", extra="tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder.with_name(f"{folder.resolve().name}.tensorboard")))

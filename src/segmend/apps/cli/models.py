@@ -11,7 +11,7 @@ from segmend.models.model import MODELS, ModelEntry
 from segmend.tasks.registry import TASKS
 
 
-@click.group()
+@click.group(epilog="Example: segmend models list")
 def models() -> None:
     """Look at the models that `segmend train` knows."""
 

@@ -1,0 +1,228 @@
+"""Every model on a benchmark: trained, predicted, evaluated, in one table.
+
+    python benchmarks/model_runs.py BENCH --out RUNS [--minutes 9] [--epochs 6] [--only fusion]
+                                    [--from OTHER_RUNS] [--json]
+
+What is done is kept in RUNS and not done again, so that a long comparison may be cut into parts;
+after ``--minutes`` nothing new is begun. The order is the order of what one wants to know: every
+model, what its inputs add, the learning curve, and with ``--from`` (the RUNS of another benchmark)
+transfer without and with fine-tuning. Intervals are bootstrapped over neurons, differences are
+paired with the first fusion run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from segmend.apps.training import evaluate_beside_chance
+from segmend.core.errors import NoSamplesError
+from segmend.evaluate.compare import compare
+from segmend.evaluate.predictions import read_predictions, write_predictions
+from segmend.evaluate.result import Result, Score
+from segmend.loaders.examples import Examples
+from segmend.models import network
+from segmend.models.model import MODELS, Report
+from segmend.models.packed import Packed, pack
+from segmend.models.run import Beginning, load_run, train_run
+from segmend.shards.reader import Benchmark
+from segmend.tasks.registry import TASKS
+
+MODELS_IN_ORDER = (
+    *("chance", "artefact", "content", "metadata", "geometry", "cnn", "fusion", "vit-tiny"),
+)
+CURVE = (100, 300, 800, 2000)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the table."""
+
+    task: str
+    model: str
+    name: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    start: Path | None = None
+    train: bool = True
+
+    @property
+    def key(self) -> str:
+        """Name of its files."""
+        return f"{self.task}-{self.name}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("benchmark", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--only", default="", help="only these jobs, by name, comma between")
+    parser.add_argument("--from", dest="other", type=Path, default=None)
+    parser.add_argument("--json", action="store_true")
+    network.pack = packed_once
+    arguments = parser.parse_args()
+    benchmark, until = (
+        Benchmark.open(arguments.benchmark),
+        time.monotonic() + 60 * arguments.minutes,
+    )
+    for job in jobs(benchmark, arguments):
+        if time.monotonic() > until:
+            print("time is up: run again for the rest", flush=True)
+            break
+        do(benchmark, job, arguments.out)
+    rows = list(table(arguments.out))
+    print(json.dumps(rows, indent=1) if arguments.json else as_markdown(rows))
+
+
+_PACKED: dict[tuple[object, ...], Packed] = {}
+
+
+def packed_once(
+    rows: Examples, views: tuple[str, ...], _: Path, *, size: int, report: Report
+) -> Packed:
+    """Rows decoded once for all runs of this process that show the same of them."""
+    first = rows.hashes[0]
+    key = (first, len(rows), rows.task.name, rows.task.planes, views, size, rows.targets)
+    if key not in _PACKED:
+        kept = Path(tempfile.mkdtemp(prefix="segmend-runs-"))
+        atexit.register(shutil.rmtree, kept, ignore_errors=True)
+        _PACKED[key] = pack(rows, views, kept, size=size, report=report)
+    return _PACKED[key]
+
+
+def jobs(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Job]:
+    wanted = arguments.only.split(",") if arguments.only else None
+    for job in every_job(benchmark, arguments):
+        if wanted is None or job.name in wanted or job.task in wanted:
+            yield job
+
+
+def every_job(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Job]:
+    epochs = {"epochs": arguments.epochs}
+    tasks = [name for name, task in TASKS.items() if len(task.rows(benchmark.sidecar("train")))]
+    for task in sorted(tasks, key=lambda name: name != "false_split_correction"):
+        for model in MODELS_IN_ORDER:
+            if MODELS[model].supports(TASKS[task]):
+                yield Job(task, model, model, epochs)
+    task = "false_split_correction"
+    if arguments.other is not None:
+        trained = arguments.other / "runs" / f"{task}-fusion"
+        yield Job(task, "fusion", "fusion-transferred", start=trained, train=False)
+        yield Job(task, "fusion", "fusion-fine-tuned", epochs, start=trained)
+    for inputs in ("geometry", "em"):
+        yield Job(task, "fusion", f"fusion-{inputs}", epochs | {"inputs": inputs})
+    rows = len(TASKS[task].rows(benchmark.sidecar("train")))
+    for n in CURVE:
+        if n < rows:
+            yield Job(task, "fusion", f"fusion-{n}-rows", epochs | {"train_rows": n})
+
+
+def do(benchmark: Benchmark, job: Job, out: Path) -> None:
+    """Train, predict and evaluate, unless it is done."""
+    result, run_folder = out / "results" / f"{job.key}.json", out / "runs" / job.key
+    if result.exists():
+        return
+    if job.start is not None and not job.start.exists():
+        print(f"{job.key}: {job.start} is not there, left out", flush=True)
+        return
+    began = time.perf_counter()
+    if not job.train:
+        run_folder = job.start or run_folder
+    elif not run_folder.exists():
+        settings = replace(MODELS[job.model].settings, **job.changes)
+        beginning = Beginning(resume=True, start=job.start)
+        train_run(
+            benchmark,
+            TASKS[job.task],
+            job.model,
+            run_folder,
+            settings=settings,
+            beginning=beginning,
+        )
+    trained = time.perf_counter()
+    run = load_run(run_folder)
+    predictions = replace(run.predict(benchmark, "test"), run=job.key)
+    predicted = time.perf_counter()
+    scored = evaluate_beside_chance(benchmark, predictions)
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    write_predictions(out / "results" / f"{job.key}.parquet", predictions)
+    facts = {
+        "job": job.key,
+        "rows": len(TASKS[job.task].rows(benchmark.sidecar("train"))),
+        "train_s": round(trained - began, 1),
+        "predict_rows_s": round(len(predictions.hashes) / (predicted - trained), 1),
+        "speed": run.config["model_config"].get("speed", {}),
+        "scores": {score.name: shown(score) for score in main_scores(scored)},
+        "n": scored.n_rows,
+        "clusters": scored.n_clusters,
+    }
+    first = out / "results" / f"{job.task}-fusion.parquet"
+    if first.exists() and job.name != "fusion":
+        facts["against_fusion"] = against(benchmark, job, out)
+    result.write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts), flush=True)
+
+
+def against(benchmark: Benchmark, job: Job, out: Path) -> dict[str, str]:
+    """Differences to fusion with intervals, rows and neurons paired."""
+    ours = read_predictions(out / "results" / f"{job.task}-fusion.parquet")
+    theirs = read_predictions(out / "results" / f"{job.key}.parquet")
+    try:
+        found = compare(benchmark, theirs, ours)
+    except NoSamplesError:
+        return {}
+    names = ("auroc", "balanced_accuracy", "miou")
+    return {score.name: shown(score) for score in found.differences if score.name in names}
+
+
+def main_scores(result: Result) -> list[Score]:
+    names = (
+        *("balanced_accuracy", "auroc", "average_precision", "recall_at_precision_95"),
+        *("ece", "brier", "miou", "adjusted_rand", "cut_f_score"),
+    )
+    return [score for score in result.scores if score.name in names]
+
+
+def shown(score: Score) -> str:
+    if score.value is None:
+        return "-"
+    if score.low is None or score.high is None:
+        return f"{score.value:.3f}"
+    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def table(out: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted((out / "results").glob("*.json")):
+        yield json.loads(path.read_text())
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| run | AUROC or mIoU | balanced accuracy or cut F | ECE | against fusion | train s |"
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for row in rows:
+        scores, other = row["scores"], row.get("against_fusion", {})
+        cells = (
+            row["job"],
+            scores.get("auroc", scores.get("miou", "-")),
+            scores.get("balanced_accuracy", scores.get("cut_f_score", "-")),
+            scores.get("ece", "-"),
+            other.get("auroc", other.get("miou", "")),
+            str(row["train_s"]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
