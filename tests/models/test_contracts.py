@@ -35,14 +35,5 @@ class TestCnnOnMasks(ModelContract):
 
 class TestFusionOnPairs(ModelContract):
     model, task = "fusion", TASKS["false_split_correction"]
-    settings = TrainSettings(epochs=6, batch_size=8, epoch_rows=1, learning_rate=2e-3, ema=0.8)
-
-
-class TestVitOnSingles(ModelContract):
-    model, task = "vit-tiny", TASKS["false_merge_identification"]
-    settings = TrainSettings(epochs=2, batch_size=8, epoch_rows=1)
-    learns = False  # not in so few epochs
-
-
-class TestContentOnPairs(ModelContract):
-    model, task, learns = "content", TASKS["false_split_correction"], False
+    settings = TrainSettings(epochs=1, batch_size=8, epoch_rows=1, ema=0.8)
+    learns = False  # not in one epoch; test_train.py shows that it learns

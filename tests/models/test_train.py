@@ -14,6 +14,7 @@ from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS, channel
 from segmend.models.checkpoint import CHECKPOINT
 from segmend.models.cnn import Cnn
+from segmend.models.fusion import Fusion
 from segmend.models.losses import label_loss
 from segmend.models.model import LogRow, Session, TrainSettings
 from segmend.models.net import NetShape, SiteNetwork
@@ -74,6 +75,13 @@ def test_it_learns_what_the_masks_tell() -> None:
     net = new_net(SHAPE, seed=0)
     settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=2e-3)
     log = train(net, lesson(), settings).log
+    assert log[-1]["train_loss"] < 0.4 < log[0]["train_loss"]
+
+
+def test_fusion_learns_what_the_masks_tell() -> None:
+    net = seeded_net(Fusion(), SHAPE, seed=0)
+    settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=1e-3)
+    log = train(net, lesson(validation=None), settings).log
     assert log[-1]["train_loss"] < 0.4 < log[0]["train_loss"]
 
 
