@@ -6,24 +6,27 @@ from them, and a damaged shard is made again from them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from segmend.build.plan import Plan, content_hash
 from segmend.build.settings import PlanSettings
 from segmend.core.errors import PlanError, ReadFailedError
 from segmend.core.sample import Split
 from segmend.samples.candidate import Candidate
 from segmend.shards.layout import PLAN_FILE
 from segmend.store.atomic import atomic_file
+
+if TYPE_CHECKING:  # verifying a benchmark needs none of what plans are made with
+    from segmend.build.plan import Plan
 
 ROWS_FILE = "plan.parquet"
 
@@ -205,6 +208,34 @@ def _header(plan: Plan) -> dict[str, Any]:
             for unit in plan.units
         ],
     }
+
+
+def content_hash(
+    settings: PlanSettings,
+    sources: Iterable[dict[str, Any]],
+    places: Iterable[tuple[str, int, int]],
+    rows: Iterable[str],
+) -> str:
+    """What identifies a plan.
+
+    Args:
+        settings: The plan file; where its volumes lie does not count.
+        sources: Facts about every volume.
+        places: Split, number and rows of every shard, in order.
+        rows: Every candidate as `Candidate.to_text` gives it, in order.
+
+    Returns:
+        sha256, 64 hex digits.
+    """
+    content = msgspec.to_builtins(settings)
+    for source in content["sources"]:
+        del source["path"]  # where a volume lies does not change what is made from it
+    head = json.dumps([content, list(sources), [list(place) for place in places]], sort_keys=True)
+    digest = hashlib.sha256(head.encode())
+    for row in rows:
+        digest.update(b"\n")
+        digest.update(row.encode())
+    return digest.hexdigest()
 
 
 def _split(name: str) -> Split:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import msgspec
-
 from segmend.build.engines.engine import Engine
 from segmend.build.engines.serial import Serial
+from segmend.build.frozen import content_hash
 from segmend.build.settings import PlanSettings
 from segmend.build.survey import Survey, survey
 from segmend.build.units import ShardUnit, deal
@@ -205,31 +202,3 @@ def _check_splits(ordered: dict[Split, list[Candidate]], excluded: Counter[str])
 
 def _count(excluded: Counter[str], stage: str, reasons: Counter[str]) -> None:
     excluded.update({f"{stage}: {reason}": n for reason, n in reasons.items()})
-
-
-def content_hash(
-    settings: PlanSettings,
-    sources: Iterable[dict[str, Any]],
-    places: Iterable[tuple[str, int, int]],
-    rows: Iterable[str],
-) -> str:
-    """What identifies a plan.
-
-    Args:
-        settings: The plan file; where its volumes lie does not count.
-        sources: Facts about every volume.
-        places: Split, number and rows of every shard, in order.
-        rows: Every candidate as `Candidate.to_text` gives it, in order.
-
-    Returns:
-        sha256, 64 hex digits.
-    """
-    content = msgspec.to_builtins(settings)
-    for source in content["sources"]:
-        del source["path"]  # where a volume lies does not change what is made from it
-    head = json.dumps([content, list(sources), [list(place) for place in places]], sort_keys=True)
-    digest = hashlib.sha256(head.encode())
-    for row in rows:
-        digest.update(b"\n")
-        digest.update(row.encode())
-    return digest.hexdigest()

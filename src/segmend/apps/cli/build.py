@@ -20,7 +20,7 @@ class PlanOrVerb(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the unnamed verb in front."""
         named = next((arg for arg in args if not arg.startswith("-")), None)
-        if args and named not in self.commands and not {"-h", "--help"} & set(args):
+        if named not in self.commands and not {"-h", "--help"} & set(args):
             args = ["plan", *args]
         return super().parse_args(ctx, args)
 
