@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,6 +26,10 @@ def _kernels() -> str:
 # Before anything imports numba, here and in the processes that tests start.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / _kernels()))
 
+
+# A busy machine is no defect: nothing is timed, the first example of a kernel least of all.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A loopback server may get the port of an earlier test's: no test may see what that one answered.
 # Tests of the cache of remote objects say so.

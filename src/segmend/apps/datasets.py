@@ -12,6 +12,11 @@ def described(record: Record) -> str:
     parts = [f"{record.name}: {record.title}", _table(facts(record))]
     parts += [f"files\n{_lines(_file(n, f) for n, f in record.files.items())}"] * bool(record.files)
     parts += [f"layers\n{_layers(record.layers)}"] * bool(record.layers)
+    beside = (
+        f"{name}: {one.doc}\n    {one.file}, {one.reader}"
+        for name, one in record.annotations.items()
+    )
+    parts += [f"annotations\n{_lines(beside)}"] * bool(record.annotations)
     for kind, members in (("version", record.versions), ("volume", record.volumes)):
         parts += [_part(f"{kind} {name}", part) for name, part in members.items()]
     parts += [f"{title}\n{_lines(lines)}" for title, lines in remarks(record) if lines]
