@@ -112,10 +112,16 @@ def test_masks_are_joined_by_hash_and_the_truth_scores_one(benchmark, masked) ->
     assert best.n_positives is None
 
 
-def test_a_split_of_one_class_is_refused_with_its_count(predict, tmp_path: Path) -> None:
-    one = Benchmark.open(random_benchmark(tmp_path / "one", {"test": {"merge_edit": 3}}))
-    with pytest.raises(NoSamplesError, match="3 rows of label 1, none of the other"):
+def test_a_split_without_positives_is_refused_with_its_count(predict, tmp_path: Path) -> None:
+    one = Benchmark.open(random_benchmark(tmp_path / "one", {"test": {"adjacent_control": 3}}))
+    with pytest.raises(NoSamplesError, match="3 rows, all of label 0"):
         evaluate(one, predict(one, "false_split_correction"), judging=QUICK)
+
+
+def test_a_split_of_positives_alone_gives_null_with_a_reason(predict, tmp_path: Path) -> None:
+    one = Benchmark.open(random_benchmark(tmp_path / "one", {"test": {"merge_edit": 3}}))
+    score = evaluate(one, predict(one, "false_split_correction"), judging=QUICK).score("auroc")
+    assert (score.value, score.low, score.reason) == (None, None, "undefined on these rows")
 
 
 def test_an_undefined_score_is_null_with_a_reason(benchmark, labelled) -> None:

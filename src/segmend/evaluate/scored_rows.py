@@ -41,8 +41,7 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
     """The rows of a split that a task is asked of.
 
     Raises:
-        NoSamplesError: if there are none, or a binary task has rows of one class only, so that
-            hardly a score is defined.
+        NoSamplesError: if there are none, or a binary task has no positive among them.
     """
     sidecar = benchmark.sidecar(split)
     positions = task.rows(sidecar)
@@ -55,11 +54,11 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
     clusters, unclustered = _clusters(rows)
     binary = task.target_kind == "binary"
     labels = np.array(_values(rows, task.label_columns[0]) if binary else [], np.float64)
-    if binary and labels.min() == labels.max():
+    if binary and not labels.any():
         raise NoSamplesError(
-            f"the rows of task '{task.name}' in split '{split}' are all of one class",
-            found=f"{len(labels)} rows of label {labels[0]:g}, none of the other",
-            fix="Score on a split that holds both; see the counts on the benchmark's card",
+            f"there is no positive row for task '{task.name}' in split '{split}'",
+            found=f"{len(labels)} rows, all of label 0",
+            fix="Score on a split that holds both classes; the benchmark's card counts them",
         )
     return ScoredRows(
         hashes=tuple(_values(rows, KEY)),
