@@ -6,7 +6,9 @@ work that is half done. Here each process has a pipe of its own.
 
 from __future__ import annotations
 
+import ctypes
 import pickle
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from segmend.core.errors import BadInputError, WorkerLostError
 
 _SPAWN = get_context("spawn")  # volume and mesh libraries keep threads that do not survive a fork
 _STOP_S = 5.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,8 @@ class _Crew(Generic[Item, Result]):
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     """Life of a worker: an item comes, a result goes, until the pipe ends."""
+    # Whoever ordered the work may be ended by a signal; nobody would want what is in hand then.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     while True:
         try:
             item = pipe.recv()
