@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError, SchemaError
 from segmend.core.random import keyed_unit
 from segmend.core.sample import ROW_SCHEMAS, SPLITS, image_columns
+from segmend.shards.croissant import CROISSANT
 from segmend.shards.derived import KEY
+from segmend.shards.figure import FIGURE
 from segmend.shards.layout import (
+    AUDIT_FILE,
     CARD,
     DEMO,
     SHARDS_CSV,
@@ -26,6 +29,7 @@ from segmend.shards.layout import (
     sidecar_path,
     write_shards_csv,
 )
+from segmend.shards.legal import CITATION, LICENCES
 from segmend.shards.ranged import column_spans, read_footer
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
@@ -37,6 +41,10 @@ _PICTURES = {name for version in ROW_SCHEMAS for name in image_columns(version)}
 
 Report = Callable[[int, int], None]
 """Told bytes so far and in all."""
+
+
+_OF_ANY_PART = (CARD, CITATION, LICENCES, FIGURE)
+_OF_THE_WHOLE = (CROISSANT, AUDIT_FILE)  # they speak of every shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +290,12 @@ def _write_tables(benchmark: Benchmark, chosen: Sequence[ShardRecord], folder: P
         keys.append(table.column(KEY))
         with atomic_file(folder / name) as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
-    card, demo = source.store.read(CARD), source.store.read(DEMO)
-    if card is not None:
-        _write(folder / CARD, card)
+    for name in (*_OF_ANY_PART, *(_OF_THE_WHOLE if whole else ())):
+        content = source.store.read(name)
+        if content is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
+            _write(folder / name, content)
+    demo = source.store.read(DEMO)
     if demo is None:
         return
     if whole:
