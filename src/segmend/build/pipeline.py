@@ -21,8 +21,8 @@ from segmend.build.commits import WORK_FOLDER, Closure, ShardOutcome, closure, c
 from segmend.build.engines.engine import Engine
 from segmend.build.engines.serial import Serial
 from segmend.build.frozen import FrozenPlan, freeze_plan
-from segmend.build.lease import LeaseWatch
-from segmend.build.ledger import outcomes_of, write_ledger
+from segmend.build.lease import LeaseWatch, lease
+from segmend.build.ledger import outcomes_of, read_ledger, write_ledger
 from segmend.build.plan import Plan
 from segmend.build.units import ShardUnit, lease_path, make_shard
 from segmend.core.errors import IncompleteBuildError, NoSamplesError, OutputError
@@ -116,13 +116,26 @@ def complete(
 
     work = functools.partial(make_shard, folder=folder)
     workers, watch = engine or Serial(), LeaseWatch()
-    while pending := [i for i, outcome in enumerate(outcomes_of(plan)) if outcome is None]:
-        free = [i for i in pending if not watch.held(_lease_of(plan, i))]
-        if free:
-            workers.run(work, _units(plan, template, free), done=tell)
-        else:
-            time.sleep(_WAIT_S)  # another build in this folder has the rest in hand
-    return _finished(plan, [outcome for outcome in outcomes_of(plan) if outcome])
+    while unfinished(folder):
+        outcomes = outcomes_of(plan)
+        free = [
+            i
+            for i, outcome in enumerate(outcomes)
+            if outcome is None and not watch.held(_lease_of(plan, i))
+        ]
+        try:
+            if free:
+                workers.run(work, _units(plan, template, free), done=tell)
+            elif all(outcomes):
+                _finish(plan, [outcome for outcome in outcomes if outcome], watch)
+            else:
+                time.sleep(_WAIT_S)  # another build in this folder has the rest in hand
+        except OutputError:
+            if unfinished(folder):
+                raise
+            # Another build finished it just now, and took the work folder away.
+    _, outcomes_found = read_ledger(folder)
+    return Built(folder, closure(outcomes_found))
 
 
 def unfinished(folder: Path) -> bool:
@@ -182,14 +195,22 @@ def _units(plan: FrozenPlan, template: ShardUnit, shards: list[int]) -> Iterator
         )
 
 
-def _finished(plan: FrozenPlan, outcomes: list[ShardOutcome]) -> Built:
+def _finish(plan: FrozenPlan, outcomes: list[ShardOutcome], watch: LeaseWatch) -> None:
+    """Make the benchmark of committed shards, unless another build is at it."""
     account = closure(outcomes)
     _check(account, outcomes)
-    write_ledger(plan.folder, plan.content_hash, outcomes)
-    _sweep(plan)
-    finish(plan.folder, [o.record for o in outcomes if o.record], card_facts(plan, account))
-    shutil.rmtree(plan.folder / WORK_FOLDER)
-    return Built(plan.folder, account)
+    work = plan.folder / WORK_FOLDER
+    ours = work / "leases" / "finish"
+    with lease(ours) as free:
+        if not free:
+            watch.held(ours)  # it is removed if its holder is gone
+            time.sleep(_WAIT_S)
+            return
+        write_ledger(plan.folder, plan.content_hash, outcomes)
+        _sweep(plan)
+        facts = card_facts(plan, account)
+        finish(plan.folder, [o.record for o in outcomes if o.record], facts)
+    shutil.rmtree(work, ignore_errors=True)  # two builds may both see it done
 
 
 def _check(account: Closure, outcomes: list[ShardOutcome]) -> None:
