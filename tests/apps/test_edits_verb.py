@@ -17,8 +17,6 @@ from segmend.testing.fake_cave import TOKEN, fake_cave, write_token
 from segmend.testing.fake_cave_defects import Defects
 from segmend.testing.fake_cave_history import record_history
 
-pytest.importorskip("caveclient")
-
 
 @pytest.fixture(scope="module")
 def history():

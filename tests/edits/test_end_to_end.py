@@ -28,7 +28,6 @@ from segmend.store.retry import RetryPolicy
 from segmend.testing import faults
 from segmend.testing.fake_cave import fake_cave
 
-pytest.importorskip("caveclient")
 pytestmark = pytest.mark.usefixtures("token_home")
 
 PLAN = """

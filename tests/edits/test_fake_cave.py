@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from datetime import UTC, datetime
 
+import caveclient
+import cloudvolume
 import numpy as np
 import pytest
 import requests
@@ -13,8 +15,6 @@ from segmend.testing.fake_cave import TOKEN, fake_cave
 from segmend.testing.fake_cave_defects import Defects, every_defect
 from segmend.volumes.drivers.graphene import open_graphene
 
-caveclient = pytest.importorskip("caveclient")
-cloudvolume = pytest.importorskip("cloudvolume")
 LATE = datetime(2030, 1, 1, tzinfo=UTC)
 
 

@@ -21,8 +21,6 @@ from segmend.testing.fake_cave import TOKEN, FakeCave, fake_cave, write_token
 from segmend.testing.fake_cave_defects import Defects, every_defect
 from segmend.testing.servers import Server
 
-pytest.importorskip("caveclient")
-
 QUICK = Manners(
     policy=RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02),
     limits=TimeLimits(connect_s=2, first_byte_s=2, total_s=5),

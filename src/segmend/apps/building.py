@@ -68,7 +68,7 @@ def build_benchmark(order: Order, out: Path, progress: Progress) -> tuple[Built,
     check_output(out)  # before the minutes, not after
     plan = plan_benchmark(order, progress)
     progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
-    built = build(plan, out, engine=order.opened_engine(), done=_counted(progress, plan.n_rows))
+    built = build(plan, out, engine=order.opened_engine(), done=_Counted(progress, plan.n_rows))
     return built, read_frozen(out)
 
 
@@ -81,7 +81,7 @@ def resume_benchmark(order: Order, out: Path, progress: Progress) -> tuple[Built
         order.folder,
         out,
         engine=order.opened_engine(),
-        done=_counted(progress, plan.n_rows),
+        done=_Counted(progress, plan.n_rows),
     )
     return built, plan
 
@@ -95,12 +95,12 @@ def rebuild_benchmark(order: Order, out: Path, progress: Progress) -> Sequence[s
         order.folder,
         out,
         engine=order.opened_engine(),
-        done=_counted(progress, plan.n_rows),
+        done=_Counted(progress, plan.n_rows),
     )
 
 
-class _counted:  # noqa: N801  a function with a memory
-    """Tells progress about finished shards."""
+class _Counted:
+    """Tells progress how many rows the finished shards hold."""
 
     def __init__(self, progress: Progress, rows: int) -> None:
         self._progress, self._rows, self._drawn = progress, rows, 0
