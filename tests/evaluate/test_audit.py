@@ -16,7 +16,7 @@ from segmend.core.sample import Split
 from segmend.evaluate.audit.audit import Audit, audit, read_audit
 from segmend.evaluate.audit.fingerprints import em_fingerprint, exact, geometry_fingerprint
 from segmend.evaluate.audit.nearness import nearness
-from segmend.evaluate.audit.probes import within
+from segmend.evaluate.audit.strata import within
 from segmend.evaluate.audit.twins import exact_twins, near_twins
 from segmend.shards.finish import finish
 from segmend.shards.layout import shard_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,9 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
             f"there are no rows for task '{task.name}' in split '{split}' to score",
             found=f"{benchmark.source.url} has splits {', '.join(benchmark.splits)}",
         )
-    clusters, unclustered = _clusters(rows)
+    places = list(zip(_values(rows, "dataset"), _values(rows, "volume"), strict=True))
+    neurons = _values(rows, "cluster_id")
+    clusters, unclustered = neuron_numbers(neurons, places), neurons.count(None)
     binary = task.target_kind == "binary"
     labels = np.array(_values(rows, task.label_columns[0]) if binary else [], np.float64)
     if binary and not labels.any():
@@ -70,17 +72,25 @@ def scored_rows(benchmark: Benchmark, task: Task, split: str) -> ScoredRows:
     )
 
 
-def _clusters(rows: pa.Table) -> tuple[NDArray[np.int64], int]:
-    """Number of the neuron of each row, and how many rows have none."""
-    neurons = _values(rows, "cluster_id")
-    places = zip(_values(rows, "dataset"), _values(rows, "volume"), strict=True)
-    # Neurons are numbered within a volume: the same number elsewhere is another neuron.
-    keys: list[object] = [
+def neuron_numbers(neurons: Sequence[Any], places: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Number of the neuron of each row; rows without one have one of their own.
+
+    Args:
+        neurons: Id of the neuron of each row, or None.
+        places: Data set and volume of each row: neurons are numbered within a volume, the same
+            number elsewhere is another neuron.
+    """
+    keys = [
         i if neuron is None else (place, neuron)
         for i, (place, neuron) in enumerate(zip(places, neurons, strict=True))
     ]
-    number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([number_of[key] for key in keys], np.int64), neurons.count(None)
+    return numbered(keys)
+
+
+def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Equal values get equal numbers, counted from 0 in the order of their first."""
+    number = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    return np.array([number[value] for value in values], np.int64)
 
 
 def _values(rows: pa.Table, column: str) -> Sequence[Any]:

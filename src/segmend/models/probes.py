@@ -6,7 +6,7 @@ On a sound benchmark the artefact probe is at chance; the content probe is the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,16 @@ from segmend.models.model import (
     TrainSettings,
     quiet,
 )
-from segmend.models.statistics import (
-    Row,
-    artefact_statistics,
-    content_statistics,
-    metadata_statistics,
-)
+from segmend.shards.checks import parsed_metadata
 from segmend.shards.reader import Benchmark
-from segmend.tasks.task import Inputs, Task
+from segmend.tasks.statistics import (
+    PROBES,
+    ProbeKind,
+    Values,
+    seen_statistics,
+    stored_statistics,
+)
+from segmend.tasks.task import Task
 
 _STEPS, _RIDGE = 25, 1e-3
 """Newton's method on two numbers converges in a few steps; the ridge keeps them finite."""
@@ -42,15 +44,16 @@ class Probe:
     """A logistic curve on the statistic whose AUROC on the training rows is farthest from 0.5.
 
     A statistic that a row does not have takes its median over the training rows.
+
+    Attributes:
+        kind: Which probes of `PROBES` it chooses from.
     """
+
+    kind: ProbeKind
 
     def __init__(self) -> None:
         self._name = ""
         self._curve = np.zeros(4)  # slope, offset, median, scale
-
-    def table(self, rows: Examples, report: Report) -> list[Row]:
-        """The statistics of all rows, in order."""
-        raise NotImplementedError
 
     def fit(
         self,
@@ -68,7 +71,7 @@ class Probe:
                 found=f"{len(labels)} rows of label {labels[0]:g}",
                 fix="Build a benchmark with edits and controls",
             )
-        table = self.table(rows, session.report)
+        table = _measured(rows, self.kind, session.report)
         columns = {name: np.array([row[name] for row in table]) for name in table[0]}
         usable = {n: _filled(v, float(np.nanmedian(v))) for n, v in columns.items() if _varies(v)}
         if not usable:
@@ -88,7 +91,7 @@ class Probe:
         if not self._name:
             raise BadInputError("this probe was never trained", fix="Train it first")
         rows = examples(benchmark, task, split, targets=False)
-        table = self.table(rows, report)
+        table = _measured(rows, self.kind, report)
         if self._name not in table[0]:
             raise BadInputError(
                 f"rows of '{task.name}' have no statistic '{self._name}'",
@@ -117,46 +120,50 @@ class Probe:
         self._name, self._curve = str(config["statistic"]), curve
 
 
-class _ShownProbe(Probe):
-    """A probe of what a model is shown."""
-
-    measure: Callable[..., Row]
-
-    def table(self, rows: Examples, report: Report) -> list[Row]:
-        """The statistics of all rows, in order."""
-        measured = []
-        for done, example in enumerate(rows, start=1):
-            measured.append(type(self).measure(example.inputs, dual=rows.task.dual))
-            report("measuring", done, len(rows))
-        return measured
-
-
-class ArtefactProbe(_ShownProbe):
+class ArtefactProbe(Probe):
     """What should tell nothing."""
 
-    @staticmethod
-    def measure(inputs: Inputs, *, dual: bool) -> Row:
-        """See `artefact_statistics`."""
-        return artefact_statistics(inputs, dual=dual)
+    kind = "artefact"
 
 
-class ContentProbe(_ShownProbe):
+class ContentProbe(Probe):
     """What the tissue shows."""
 
-    @staticmethod
-    def measure(inputs: Inputs, *, dual: bool) -> Row:
-        """See `content_statistics`."""
-        return content_statistics(inputs, dual=dual)
+    kind = "content"
 
 
 class MetadataProbe(Probe):
     """What lies beside the pictures and no other model may see."""
 
-    def table(self, rows: Examples, report: Report) -> list[Row]:
-        """The statistics of all rows, in order."""
-        found = metadata_statistics(rows.benchmark, rows.positions)
+    kind = "metadata"
+
+
+def _measured(rows: Examples, kind: ProbeKind, report: Report) -> list[Values]:
+    """Statistics of one kind for every row, in order; metadata need no picture."""
+    stored = _stored(rows)
+    if kind == "metadata":
         report("measuring", len(rows), len(rows))
-        return found
+        return [_of_kind(values, kind) for values in stored]
+    measured = []
+    for done, (example, beside) in enumerate(zip(rows, stored, strict=True), start=1):
+        values = beside | seen_statistics(example.inputs, dual=rows.task.dual)
+        measured.append(_of_kind(values, kind))
+        report("measuring", done, len(rows))
+    return measured
+
+
+def _stored(rows: Examples) -> list[Values]:
+    found: dict[int, Values] = {}
+    for positions, table in rows.benchmark.read_groups(rows.positions, ("metadata",)):
+        texts = table.column("metadata").to_pylist()
+        for position, text in zip(positions.tolist(), texts, strict=True):
+            with rows.benchmark.naming(position):
+                found[position] = stored_statistics(parsed_metadata(str(text)), {})
+    return [found[position] for position in rows.positions.tolist()]
+
+
+def _of_kind(values: Values, kind: ProbeKind) -> Values:
+    return {name: value for name, value in values.items() if PROBES[name].kind == kind}
 
 
 def _varies(values: NDArray[np.float64]) -> bool:

@@ -14,8 +14,8 @@ from segmend.core.errors import ReadFailedError, VerificationError
 from segmend.core.sample import IMAGE_SIZE, SPLITS, VIEW_CUBE
 from segmend.evaluate.audit.nearness import Nearness, nearness
 from segmend.evaluate.audit.origins import shared
-from segmend.evaluate.audit.probes import PROBES, Probe, within
 from segmend.evaluate.audit.rows import AuditedRows, audited_rows
+from segmend.evaluate.audit.strata import within
 from segmend.evaluate.audit.twins import Twins, exact_twins, near_twins
 from segmend.evaluate.evaluate import accepted_leaks
 from segmend.metrics.bootstrap import cluster_bootstrap
@@ -23,6 +23,7 @@ from segmend.metrics.classification import auroc, auroc_resampled
 from segmend.shards.layout import AUDIT_FILE
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
+from segmend.tasks.statistics import PROBES, Probe
 
 FORMAT = 1
 FAMILY_LEVEL = 0.95

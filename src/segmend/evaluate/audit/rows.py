@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,11 +28,13 @@ from segmend.evaluate.audit.fingerprints import (
     geometry_fingerprint,
 )
 from segmend.evaluate.audit.origins import lineage_marks, operation_marks
-from segmend.evaluate.audit.probes import PROBES, Values, seen_statistics, stored_statistics
+from segmend.evaluate.scored_rows import neuron_numbers, numbered
+from segmend.shards.checks import parsed_metadata
 from segmend.shards.reader import Benchmark
 from segmend.shards.repair import NEEDED, repaired_row
 from segmend.shards.rows import Row
 from segmend.tasks.registry import TASKS
+from segmend.tasks.statistics import PROBES, Values, seen_statistics, stored_statistics
 
 SLICES = ("xy", "xz", "yz")
 """EM planes that are compared between rows; ``best`` lies differently in each."""
@@ -120,19 +121,15 @@ def _empty(benchmark: Benchmark) -> AuditedRows:
     )
     datasets = [d or s for d, s in zip(dataset, species, strict=True)]
     volumes = list(zip(datasets, volume, strict=True))
-    neurons = [
-        i if neuron is None else (place, neuron)
-        for i, (place, neuron) in enumerate(zip(volumes, cluster, strict=True))
-    ]
     nothing: list[bytes | None] = [None] * n
     return AuditedRows(
         keys=[str(key) for key in said.column("combined_sample_hash").to_pylist()],
         splits=np.array([SPLITS.index(s) for s in said.column("split").to_pylist()], np.int64),
         tasks=[""] * n,
         labels=np.full(n, math.nan),
-        volumes=_numbered(volumes),
-        datasets=_numbered(datasets),
-        clusters=_numbered(neurons),
+        volumes=numbered(volumes),
+        datasets=numbered(datasets),
+        clusters=neuron_numbers(cluster, volumes),
         centers=np.full((n, 3), math.nan),
         extents=np.full(n, math.nan),
         operations=[frozenset()] * n,
@@ -146,15 +143,10 @@ def _empty(benchmark: Benchmark) -> AuditedRows:
     )
 
 
-def _numbered(values: list[Any]) -> NDArray[np.int64]:
-    number = {value: i for i, value in enumerate(dict.fromkeys(values))}
-    return np.array([number[value] for value in values], np.int64)
-
-
 def _take(rows: AuditedRows, i: int, row: Row, version: SchemaVersion) -> None:
     pictures = image_columns(version)
     decoded, _ = repaired_row(row, pictures, version)
-    metadata = json.loads(row["metadata"])
+    metadata = parsed_metadata(row["metadata"])
     place = (int(rows.volumes[i]),)
     rows.operations[i] = frozenset(map(hash, operation_marks(metadata, place)))
     rows.lineages[i] = frozenset(map(hash, lineage_marks(metadata, place)))

@@ -3,6 +3,8 @@
 A probe is a number per row. Its AUROC against the label says what a model that knew nothing else
 would score. *Artefact* probes measure how a row was made, so their AUROC must be 0.5; *content*
 probes measure the tissue and may well tell something; *metadata* probes are what no model sees.
+The audit of a benchmark scores each; the models ``artefact``, ``content`` and ``metadata`` learn
+the best of each kind.
 """
 
 from __future__ import annotations
@@ -56,10 +58,17 @@ PROBES = {
         Probe("centre_em", "content", "share of the middle of the EM slices under the masks"),
         Probe("mesh_roughness", "content", "change of the normal from pixel to pixel"),
         Probe("em_outside", "content", "share of the EM slices that is 0"),
+        Probe("smallest_view", "content", "share of the view in which least is drawn"),
+        Probe("depth", "content", "mean depth of what is drawn"),
+        Probe("depth_spread", "content", "standard deviation of the depth of what is drawn"),
+        Probe("contact_em", "content", "share of the smaller mask within two pixels of the other"),
+        Probe("em_brightness", "content", "mean grey level of the EM slices"),
+        Probe("em_inside", "content", "mean grey level under the masks"),
         Probe("em_contrast", "content", "standard deviation of the EM slices, grey levels"),
         Probe("geometry_bytes", "content", "bytes of the packed geometry"),
         Probe("em_bytes", "content", "bytes of the packed EM slices"),
         Probe("voxels", "metadata", "voxels of the smallest segment"),
+        Probe("voxels_largest", "metadata", "voxels of the largest segment"),
         Probe("purity", "metadata", "purity of the least pure segment"),
         Probe("timestamp", "metadata", "time of the edit"),
         Probe("place_z", "metadata", "z of the site"),
@@ -97,10 +106,17 @@ def seen_statistics(inputs: Inputs, *, dual: bool) -> Values:
         "offset_geometry": _mean([_offset(mask) for mask in drawn]),
         "centre_em": _share(under[:, _MIDDLE, _MIDDLE]),
         "mesh_roughness": _roughness(geometry, drawn),
+        "smallest_view": float(drawn.mean(axis=(1, 2)).min()),
+        **_depth(geometry[:, channel("depth")][drawn]),
     }
     grey = inputs.em[..., em_channel("em")]
     if grey.size:
-        values |= {"em_outside": _share(grey == 0), "em_contrast": float(grey.std())}
+        values |= {
+            "em_outside": _share(grey == 0),
+            "em_brightness": float(grey.mean()),
+            "em_inside": float(grey[under].mean()) if under.any() else NAN,
+            "em_contrast": float(grey.std()),
+        }
     if dual:
         pixels = int(a.sum()), int(b.sum())
         values |= {
@@ -108,6 +124,7 @@ def seen_statistics(inputs: Inputs, *, dual: bool) -> Values:
             "order_em": _order(int(em_a.sum()), int(em_b.sum())),
             "balance_geometry": min(pixels) / max(sum(pixels), 1),
             "overlap_geometry": float((a & b).sum() / max(int(drawn.sum()), 1)),
+            "contact_em": _contact(em_a, em_b),
         }
     return values
 
@@ -128,27 +145,13 @@ def stored_statistics(metadata: Mapping[str, Any], sizes: Mapping[str, int]) -> 
         "geometry_bytes": _bytes(sizes, "geometry"),
         "em_bytes": _bytes(sizes, "em_"),
         "voxels": min(map(float, voxels), default=NAN),
+        "voxels_largest": max(map(float, voxels), default=NAN),
         "purity": min(map(float, purity), default=NAN),
         "timestamp": _number(metadata.get("timestamp")),
         "place_z": z,
         "place_y": y,
         "place_x": x,
     }
-
-
-def within(values: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ranks of values among the rows of their own stratum, in (0, 1); equal values share one.
-
-    Data sets differ in how large views are and in how many rows of each label they have; ranks
-    within each compare like with like.
-    """
-    ranks = np.empty(len(values))
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        _, inverse, counts = np.unique(values[rows], return_inverse=True, return_counts=True)
-        middle = np.cumsum(counts) - (counts - 1) / 2
-        ranks[rows] = middle[inverse.reshape(-1)] / (len(rows) + 1)
-    return ranks
 
 
 def _number(value: Any) -> float:
@@ -207,3 +210,22 @@ def _roughness(geometry: NDArray[np.float32], drawn: NDArray[np.bool_]) -> float
         return NAN
     change = np.abs(np.diff(normals, axis=3)).sum(axis=1)
     return float(change[both].mean())
+
+
+def _depth(drawn: NDArray[np.float32]) -> Values:
+    if not drawn.size:
+        return {"depth": NAN, "depth_spread": NAN}
+    return {"depth": float(drawn.mean()), "depth_spread": float(drawn.std())}
+
+
+def _contact(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Pixels of A that have a pixel of B within two of them, along either axis, by the smaller."""
+    if not (a.any() and b.any()):
+        return NAN
+    near = b.copy()
+    for step in (1, 2):
+        near[:, step:] |= b[:, :-step]
+        near[:, :-step] |= b[:, step:]
+        near[:, :, step:] |= b[:, :, :-step]
+        near[:, :, :-step] |= b[:, :, step:]
+    return float((a & near).sum() / min(a.sum(), b.sum()))
