@@ -148,6 +148,22 @@ def parse_shards_csv(content: bytes, where: str) -> tuple[ShardRecord, ...]:
 _NEEDED = ("path", "n_samples", "size_bytes", "sha256")
 
 
+def check_present(folder: Path, shard: ShardRecord) -> None:
+    """Check that a folder holds a shard of the size that ``shards.csv`` says.
+
+    Raises:
+        ReadFailedError: if not.
+    """
+    path = folder / shard.path
+    size = path.stat().st_size if path.is_file() else None
+    if size != shard.size_bytes:
+        raise ReadFailedError(
+            f"{path} is not the shard that {SHARDS_CSV} lists",
+            found="it is missing" if size is None else f"{size} bytes, not {shard.size_bytes}",
+            fix="Fetch or build the shard again",
+        )
+
+
 def _record(names: list[str], row: list[str], where: str) -> ShardRecord:
     try:
         said = dict(zip(names, row, strict=True))

@@ -11,27 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segmend.core.errors import (
     BadInputError,
     NoSamplesError,
-    ReadFailedError,
-    SchemaError,
-    SegmendError,
     UnknownNameError,
 )
 from segmend.core.sample import ROW_SCHEMAS, SPLITS, SchemaVersion
 from segmend.core.schema import Schema
 from segmend.shards.arrow import arrow_schema
-from segmend.shards.derived import KEY, shard_keys, shard_rows
-from segmend.shards.layout import SHARDS_CSV, ShardRecord, in_order, parse_shards_csv, sidecar_path
+from segmend.shards.keys import Keys
+from segmend.shards.layout import (
+    SHARDS_CSV,
+    ShardRecord,
+    check_present,
+    in_order,
+    parse_shards_csv,
+)
+from segmend.shards.places import Naming, Places
 from segmend.shards.repair import NEEDED, Finding, defect_names, repaired_row
 from segmend.shards.rows import Row, decode_row
 from segmend.shards.shard_files import ShardFiles
-from segmend.shards.sidecar import open_sidecar, read_sidecar, sidecar_columns
+from segmend.shards.sidecars import Sidecars
 from segmend.shards.source import Source, open_source
 from segmend.store.options import StoreOptions
 
@@ -72,11 +74,11 @@ class Benchmark:
         self.source = source
         self.shards = tuple(shards)
         self._files = ShardFiles(source, self.shards)
-        counts = [shard.n_samples for shard in self.shards]
-        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._places = Places(self.shards, self._files)
+        self._sidecars = Sidecars(source, self.shards, self._files)
         self._findings: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._listed_keys: dict[str, pa.Table] = {}
+        self._keys = Keys(self.shards, self._files, self._sidecars, self._places)
 
     @classmethod
     def open(
@@ -111,11 +113,11 @@ class Benchmark:
         benchmark = cls(source, shards)
         if source.folder is not None:
             for shard in shards:
-                _check_present(source.folder, shard)
+                check_present(source.folder, shard)
         _ = benchmark.version
         if source.folder is not None:
             for split in benchmark.splits:
-                benchmark._open_sidecar(split)
+                benchmark._sidecars.open(split)
         return benchmark
 
     @property
@@ -183,7 +185,7 @@ class Benchmark:
             self._findings.update(defect_names(findings))
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._places)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Files stay behind: every process opens its own.
@@ -207,16 +209,7 @@ class Benchmark:
             ReadFailedError: if it cannot be read or has another number of rows than its shards.
             SchemaError: if it has other columns.
         """
-        file = self._open_sidecar(split)
-        where = f"{self.source.url}/{sidecar_path(split)}"
-        names = file.schema_arrow.names if columns is None else columns
-        table = read_sidecar(file, where, self.version, names)
-        n = sum(shard.n_samples for shard in self.shards if shard.split == split)
-        if len(table) != n:
-            raise ReadFailedError(
-                f"{where} disagrees with {SHARDS_CSV}", found=f"{len(table)} rows instead of {n}"
-            )
-        return table
+        return self._sidecars.listed(split, columns)
 
     def sidecar(
         self, split: str | None = None, *, columns: Sequence[str] | None = None
@@ -239,41 +232,11 @@ class Benchmark:
             ReadFailedError: if a sidecar cannot be read or disagrees with ``shards.csv``.
             VerificationError: if the metadata of a published row do not hold what they must.
         """
-        schema = sidecar_columns(self.version)
-        names = schema.names if columns is None else list(columns)
-        if split is not None and split not in SPLITS:
-            raise BadInputError(f"there is no split '{split}'", fix=f"Splits: {', '.join(SPLITS)}")
-        unknown = set(names) - set(schema.names)
-        if unknown:
-            raise SchemaError(f"sidecars have no column {', '.join(sorted(unknown))}")
-        tables, start = [], 0
-        for name in self.splits:
-            n = sum(shard.n_samples for shard in self.shards if shard.split == name)
-            if split in (None, name):
-                table = self._placed(name, names)
-                positions = pa.array(np.arange(start, start + n, dtype=np.int64))
-                tables.append(table.append_column("position", positions))
-            start += n
-        fields = [*(schema.field(c) for c in names), pa.field("position", pa.int64())]
-        empty = pa.schema(fields).empty_table()
-        return pa.concat_tables([empty, *tables])
-
-    def _placed(self, split: str, columns: Sequence[str]) -> pa.Table:
-        """A split's sidecar in the order of its rows."""
-        if self.says_places(split):
-            return self.listed(split, columns)
-        shards = [i for i, shard in enumerate(self.shards) if shard.split == split]
-        return pa.concat_tables(shard_rows(self._files, i).select(columns) for i in shards)
+        return self._sidecars.placed(self.splits, split, columns)
 
     def says_places(self, split: str) -> bool:
         """Whether the sidecar of a split says where rows lie: then it is in their order."""
-        return "row_group" in self._open_sidecar(split).schema_arrow.names
-
-    def _open_sidecar(self, split: str) -> pq.ParquetFile:
-        name = sidecar_path(split)
-        where, folder = f"{self.source.url}/{name}", self.source.folder
-        content = pa.BufferReader(self.source.read(name)) if folder is None else folder / name
-        return open_sidecar(content, where, self.version)
+        return self._sidecars.say_places(split)
 
     def select(self, *splits: str) -> Selection:
         """Rows by what the sidecars say of them, to be narrowed down; nothing else is read.
@@ -290,7 +253,7 @@ class Benchmark:
 
     def keys_of(self, shard: int) -> pa.ChunkedArray[Any]:
         """Primary keys of the rows of a shard, in order; read from it unless they are known."""
-        return shard_keys(self._files, shard)
+        return self._keys.of_shard(shard)
 
     def position_of(self, key: str) -> int:
         """Position of the row with a primary key.
@@ -299,25 +262,10 @@ class Benchmark:
             UnknownNameError: if there is none.
             ReadFailedError: if the sidecars name it and its shard does not hold it.
         """
-        for split in self.splits:
-            listed = self._keys(split)
-            row = pc.index(listed.column(KEY), key).as_py()
-            if row >= 0:
-                shard = self.shard_number(listed.column("shard")[row].as_py())
-                place = pc.index(self.keys_of(shard), key).as_py()
-                if place < 0:
-                    raise ReadFailedError(
-                        f"{sidecar_path(split)} disagrees with its shards",
-                        found=f"{self.shards[shard].path} holds no row {key}",
-                    )
-                return int(self._starts[shard]) + int(place)
-        raise UnknownNameError(f"{self.source.url} has no row '{key}'")
-
-    def _keys(self, split: str) -> pa.Table:
-        """Key and shard of every row of a split, kept for the next search."""
-        if split not in self._listed_keys:
-            self._listed_keys[split] = self.listed(split, [KEY, "shard"])
-        return self._listed_keys[split]
+        position = self._keys.position(key, self.splits)
+        if position is None:
+            raise UnknownNameError(f"{self.source.url} has no row '{key}'")
+        return position
 
     def shard_number(self, path: str) -> int:
         """Number of a shard, by its path.
@@ -325,14 +273,11 @@ class Benchmark:
         Raises:
             ReadFailedError: if ``shards.csv`` does not list it.
         """
-        for i, shard in enumerate(self.shards):
-            if shard.path == path:
-                return i
-        raise ReadFailedError(f"a sidecar names the shard {path}, which {SHARDS_CSV} does not list")
+        return self._keys.shard_number(path)
 
     def first_position(self, shard: int) -> int:
         """Position of the first row of a shard."""
-        return int(self._starts[shard])
+        return self._places.first_of(shard)
 
     def row(self, key: str, columns: Sequence[str], *, repair: bool = True) -> DecodedRow:
         """One row by its primary key; as `rows`.
@@ -377,16 +322,9 @@ class Benchmark:
         self.count(findings)
         return DecodedRow(position, values, findings)
 
-    def naming(self, position: int) -> _Naming:
+    def naming(self, position: int) -> Naming:
         """A block whose errors say in which shard, row group and row they arose."""
-        return _Naming(self, position)
-
-    def place_of(self, position: int) -> str:
-        """Shard, row group and row of a position, for people."""
-        shard = int(np.searchsorted(self._starts, position, side="right")) - 1
-        starts, inside = self._files.group_starts(shard), position - int(self._starts[shard])
-        group = int(np.searchsorted(starts, inside, side="right")) - 1
-        return f"{self.shards[shard].path} row group {group} row {inside - int(starts[group])}"
+        return Naming(self._places, position)
 
     def read_rows(self, positions: Positions, columns: Sequence[str]) -> pa.Table:
         """Rows by position, in the order asked for.
@@ -422,71 +360,25 @@ class Benchmark:
             The positions that lie in one row group, and their rows.
         """
         self._projected(columns)
-        groups = self._groups_of(np.asarray(positions, np.int64))
-        tables = self._files.read([(shard, group) for shard, group, _, _ in groups], columns)
-        for (_, _, inside, rows), table in zip(groups, tables, strict=True):
-            if np.array_equal(rows, np.arange(table.num_rows)):
-                yield inside, table
-            elif len(rows) == 1:
-                yield inside, table.slice(int(rows[0]), 1)
+        groups = self._places.groups(np.asarray(positions, np.int64))
+        tables = self._files.read([(one.shard, one.group) for one in groups], columns)
+        for one, table in zip(groups, tables, strict=True):
+            if np.array_equal(one.rows, np.arange(table.num_rows)):
+                yield one.positions, table
+            elif len(one.rows) == 1:
+                yield one.positions, table.slice(int(one.rows[0]), 1)
             else:
-                yield inside, table.take(rows)
+                yield one.positions, table.take(one.rows)
 
     def bytes_to_read(self, positions: Positions, columns: Sequence[str]) -> int:
         """Bytes of the row groups and columns that reading those rows touches, footers left out."""
         self._projected(columns)
-        groups = self._groups_of(np.sort(np.asarray(positions, np.int64)))
-        return self._files.n_bytes([(shard, group) for shard, group, _, _ in groups], columns)
-
-    def _groups_of(
-        self, where: NDArray[np.int64]
-    ) -> list[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Shard, row group, positions and rows in it, for positions in ascending order."""
-        if where.size and (where[0] < 0 or where[-1] >= len(self)):
-            raise BadInputError(
-                "a row position lies outside the benchmark",
-                found=f"positions {where[0]} to {where[-1]}, {len(self)} rows",
-            )
-        found = []
-        shards = np.searchsorted(self._starts, where, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            inside = where[shards == shard]
-            starts = self._files.group_starts(shard)
-            rows = inside - self._starts[shard]
-            groups = np.searchsorted(starts, rows, side="right") - 1
-            for group in np.unique(groups).tolist():
-                here = groups == group
-                found.append((shard, group, inside[here], rows[here] - starts[group]))
-        return found
+        groups = self._places.groups(np.sort(np.asarray(positions, np.int64)))
+        return self._files.n_bytes([(one.shard, one.group) for one in groups], columns)
 
     def _projected(self, columns: Sequence[str]) -> pa.Schema:
         schema, fields = arrow_schema(self.version), self.schema
         return pa.schema([schema.field(fields[name].name) for name in columns])
-
-
-class _Naming:
-    """Puts the place of a row in front of what an error says; built only when there is one."""
-
-    def __init__(self, benchmark: Benchmark, position: int) -> None:
-        self._benchmark, self._position = benchmark, position
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, SegmendError):
-            error.asked = f"{self._benchmark.place_of(self._position)}: {error.asked}"
-
-
-def _check_present(folder: Path, shard: ShardRecord) -> None:
-    path = folder / shard.path
-    size = path.stat().st_size if path.is_file() else None
-    if size != shard.size_bytes:
-        raise ReadFailedError(
-            f"{path} is not the shard that {SHARDS_CSV} lists",
-            found="it is missing" if size is None else f"{size} bytes, not {shard.size_bytes}",
-            fix="Fetch or build the shard again",
-        )
 
 
 def benchmark(
