@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from segmend.build.plan import Plan
-from segmend.build.units import draw_row
+from segmend.build.units import ShardUnit, draw_row
 from segmend.core.errors import NoSamplesError, RenderError
 from segmend.samples.candidate import Candidate
 from segmend.shards.checks import IMAGE_COLUMNS
@@ -60,28 +60,21 @@ def estimate(plan: Plan, *, most: int = SAMPLED) -> Estimate:
     return Estimate(plan.n_rows, int(size * scale), seconds * scale, sampled)
 
 
-def _first(plan: Plan, kind: str, most: int) -> list[tuple[Plan, int, Candidate]]:
+def _first(plan: Plan, kind: str, most: int) -> list[tuple[Candidate, ShardUnit]]:
     """The first rows of a kind; their order is keyed, so that they are a fair sample.
 
-    One more is drawn first, so that loading and compiling do not count.
+    One is drawn beforehand, so that loading and compiling do not count.
     """
-    found = [
-        (plan, i, candidate)
-        for i, unit in enumerate(plan.units)
-        for candidate in unit.candidates
-        if candidate.kind == kind
-    ]
-    if found:
-        _cost(found[0])
+    found = [(c, unit) for unit in plan.units for c in unit.candidates if c.kind == kind]
+    _cost(found[0])
     return found[:most]
 
 
-def _cost(one: tuple[Plan, int, Candidate]) -> tuple[int, float] | None:
+def _cost(one: tuple[Candidate, ShardUnit]) -> tuple[int, float] | None:
     """Bytes and seconds of one row; None if it cannot be drawn."""
-    plan, unit, candidate = one
     start = time.perf_counter()
     try:
-        row = draw_row(candidate, plan.units[unit])
+        row = draw_row(*one)
     except RenderError:
         return None  # the build will name it; here it only costs nothing
     seconds = time.perf_counter() - start

@@ -138,27 +138,22 @@ class _Run:
         def ask(batch: list[str]) -> dict[str, Any]:
             return halved(self._logs_of, batch, alone=self._log_alone)
 
-        for found in self._each("roots", "root", ask, size=self.record.batches.logs):
-            with self.ledger.change() as db:
-                for root, log in found.items():
-                    if isinstance(log, Failure):
-                        _fail(db, "roots", "root", root, log)
-                        continue
-                    outcome, rows, detail = log
-                    db.execute(
-                        "UPDATE roots SET outcome=?, detail=?, edits=?, rounds=rounds+1 "
-                        "WHERE root=?",
-                        (outcome, detail, len(rows), root),
-                    )
-                    db.executemany(
-                        "INSERT OR REPLACE INTO log VALUES (?, ?, ?)",
-                        ((int(row["operation_id"]), root, to_json(row)) for row in rows),
-                    )
-                    db.executemany(
-                        "INSERT OR IGNORE INTO operations (operation, outcome) "
-                        "VALUES (?, 'pending')",
-                        ((int(row["operation_id"]),) for row in rows),
-                    )
+        def save(db: sqlite3.Connection, root: str, log: Any) -> None:
+            outcome, rows, detail = log
+            db.execute(
+                "UPDATE roots SET outcome=?, detail=?, edits=?, rounds=rounds+1 WHERE root=?",
+                (outcome, detail, len(rows), root),
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO log VALUES (?, ?, ?)",
+                ((int(row["operation_id"]), root, to_json(row)) for row in rows),
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO operations (operation, outcome) VALUES (?, 'pending')",
+                ((int(row["operation_id"]),) for row in rows),
+            )
+
+        self._settle("roots", "root", ask, save, size=self.record.batches.logs)
 
     def _logs_of(self, batch: list[str]) -> dict[str, Any]:
         logs = self.server.change_logs([int(root) for root in batch])
@@ -180,18 +175,14 @@ class _Run:
         def ask(batch: list[int]) -> dict[int, Any]:
             return halved(self._details_of, batch)
 
-        size = self.record.batches.details
-        for found in self._each("operations", "operation", ask, size=size):
-            with self.ledger.change() as db:
-                for number, details in found.items():
-                    if isinstance(details, Failure):
-                        _fail(db, "operations", "operation", number, details)
-                        continue
-                    db.execute(
-                        "UPDATE operations SET outcome='ok', detail='', details=?, rounds=rounds+1 "
-                        "WHERE operation=?",
-                        (to_json(details), number),
-                    )
+        def save(db: sqlite3.Connection, number: int, details: Any) -> None:
+            db.execute(
+                "UPDATE operations SET outcome='ok', detail='', details=?, rounds=rounds+1 "
+                "WHERE operation=?",
+                (to_json(details), number),
+            )
+
+        self._settle("operations", "operation", ask, save, size=self.record.batches.details)
 
     def _details_of(self, batch: list[int]) -> dict[int, Any]:
         found = self.server.details(batch)
@@ -237,18 +228,14 @@ class _Run:
         def ask(batch: list[str]) -> dict[str, Any]:
             return halved(self._sizes_of, batch)
 
-        for found in self._each("sizes", "root", ask, size=self.record.batches.leaves):
-            with self.ledger.change() as db:
-                for root, size in found.items():
-                    if isinstance(size, Failure):
-                        _fail(db, "sizes", "root", root, size)
-                        continue
-                    db.execute(
-                        "UPDATE sizes SET outcome='ok', detail='', size=?, rounds=rounds+1 "
-                        "WHERE root=?",
-                        (size, root),
-                    )
-                    db.execute("UPDATE roots SET size=? WHERE root=?", (size, root))
+        def save(db: sqlite3.Connection, root: str, size: Any) -> None:
+            db.execute(
+                "UPDATE sizes SET outcome='ok', detail='', size=?, rounds=rounds+1 WHERE root=?",
+                (size, root),
+            )
+            db.execute("UPDATE roots SET size=? WHERE root=?", (size, root))
+
+        self._settle("sizes", "root", ask, save, size=self.record.batches.leaves)
 
     def _queue_sizes(self) -> None:
         add = "INSERT OR IGNORE INTO sizes (root, outcome) VALUES (?, 'pending')"
@@ -275,6 +262,24 @@ class _Run:
         return (
             failure if graph["links"] else (NO_EDITS, [], "its log timed out, its lineage is empty")
         )
+
+    def _settle(
+        self,
+        table: str,
+        key: str,
+        ask: Callable[[list[Any]], dict[Any, Any]],
+        save: Callable[[sqlite3.Connection, Any, Any], None],
+        *,
+        size: int,
+    ) -> None:
+        """Ask for everything that waits in a table; each answer is saved, each failure named."""
+        for found in self._each(table, key, ask, size=size):
+            with self.ledger.change() as db:
+                for subject, answer in found.items():
+                    if isinstance(answer, Failure):
+                        _fail(db, table, key, subject, answer)
+                    else:
+                        save(db, subject, answer)
 
     def _each(
         self,

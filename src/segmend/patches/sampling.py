@@ -37,12 +37,20 @@ class Query:
     key: tuple[int, int, int] = (0, 0, 0)
 
 
-class Sampler(Protocol):
-    """Queries by number; `torch.utils.data.DataLoader` takes it as ``sampler=``."""
+class _Listed:
+    """Queries that are all known beforehand, as `torch.utils.data.DataLoader` takes them."""
 
-    def __len__(self) -> int: ...
+    def __init__(self) -> None:
+        self._queries: list[Query] = []
 
-    def __iter__(self) -> Iterator[Query]: ...
+    def __len__(self) -> int:
+        return len(self._queries)
+
+    def __getitem__(self, number: int) -> Query:
+        return self._queries[number]
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self._queries)
 
 
 def patch_size(source: Source, size: Triple, mix: Mix) -> Triple:
@@ -234,7 +242,7 @@ class RandomSampler:
         return (self[number] for number in range(self.length))
 
 
-class GridSampler:
+class GridSampler(_Listed):
     """Boxes side by side that cover every voxel of every source; the last ones are moved inside.
 
     Args:
@@ -247,7 +255,7 @@ class GridSampler:
     """
 
     def __init__(self, mix: Mix, size: Triple, *, overlap: Triple = (0, 0, 0)) -> None:
-        self._queries: list[Query] = []
+        super().__init__()
         for number, source in enumerate(mix.sources):
             stored = patch_size(source, size, mix)
             if any(not 0 <= o < s for o, s in zip(overlap, stored, strict=True)):
@@ -256,17 +264,8 @@ class GridSampler:
             for start in product(*(_grid_starts(*axis) for axis in axes)):
                 self._queries.append(Query(number, _box(start, stored), (0, 0, len(self))))
 
-    def __len__(self) -> int:
-        return len(self._queries)
 
-    def __getitem__(self, number: int) -> Query:
-        return self._queries[number]
-
-    def __iter__(self) -> Iterator[Query]:
-        return iter(self._queries)
-
-
-class PointSampler:
+class PointSampler(_Listed):
     """One box around each point, moved inside where it would reach out.
 
     Args:
@@ -283,7 +282,7 @@ class PointSampler:
     def __init__(
         self, mix: Mix, size: Triple, points: dict[str, Sequence[Sequence[float]]]
     ) -> None:
-        self._queries: list[Query] = []
+        super().__init__()
         names = [source.name for source in mix.sources]
         for name, listed in points.items():
             if name not in names:
@@ -300,15 +299,6 @@ class PointSampler:
                 self._queries.append(Query(number, _box(start, stored), (0, 0, len(self))))
         if not self._queries:
             raise NoSamplesError("there is no point to take patches around")
-
-    def __len__(self) -> int:
-        return len(self._queries)
-
-    def __getitem__(self, number: int) -> Query:
-        return self._queries[number]
-
-    def __iter__(self) -> Iterator[Query]:
-        return iter(self._queries)
 
 
 def _grid_starts(start: int, stop: int, size: int, overlap: int) -> list[int]:

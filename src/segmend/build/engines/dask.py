@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from segmend.build.engines.engine import AHEAD, ATTEMPTS, Item, Result
+from segmend.build.engines.engine import ATTEMPTS, Item, Result
 from segmend.core.errors import WorkerLostError, require
+
+_AHEAD = 2
+"""Pieces of work per thread that are handed out before results come: plans are read as they go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Dask:
                     numbers[futures[-1].key] = number
                 return futures
 
-            running = _distributed().as_completed(hand_out(AHEAD * threads), loop=client.loop)
+            running = _distributed().as_completed(hand_out(_AHEAD * threads), loop=client.loop)
             for future in running:
                 try:
                     result = future.result()

@@ -13,9 +13,6 @@ Result = TypeVar("Result")
 ATTEMPTS = 3
 """Times a piece of work is begun before a worker that dies over it is called its fault."""
 
-AHEAD = 2
-"""Pieces of work per worker that are handed out before results come: plans are read as they go."""
-
 
 class Engine(Protocol):
     """Applies a function to items, in one process or many; results never depend on which."""

@@ -15,6 +15,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from segmend.core.box import VoxelBox
+from segmend.store.agreed import agreed
 from segmend.store.atomic import output_errors
 from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.export.plan import Plan, pieces
@@ -47,7 +48,8 @@ class ToHdf5:
 
     def encode(self, plan: Plan, voxels: NDArray[Any]) -> bytes:
         """A zlib stream; HDF5 stores chunks at the edge whole."""
-        return isal_zlib.compress(padded(plan, voxels).tobytes(), COMPRESSION_LEVEL)
+        content = padded(plan, voxels).tobytes()
+        return agreed(lambda: isal_zlib.compress(content, COMPRESSION_LEVEL))
 
     def assemble(self, plan: Plan, work: Work, provenance: bytes) -> Path:
         """Copy the chunks into a new file."""

@@ -10,6 +10,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from segmend.core.box import VoxelBox
+from segmend.store.agreed import agreed
 from segmend.volumes.drivers.zarr import open_zarr
 from segmend.volumes.export.plan import Plan
 from segmend.volumes.export.to_hdf5 import COMPRESSION_LEVEL, padded
@@ -35,7 +36,7 @@ class ToZarr:
     def encode(self, plan: Plan, voxels: NDArray[Any]) -> bytes:
         """A gzip member without a date; Zarr stores chunks at the edge whole."""
         data = padded(plan, voxels).tobytes()
-        return igzip.compress(data, compresslevel=COMPRESSION_LEVEL, mtime=0)
+        return agreed(lambda: igzip.compress(data, compresslevel=COMPRESSION_LEVEL, mtime=0))
 
     def assemble(self, plan: Plan, work: Work, provenance: bytes) -> Path:
         """Add the metadata."""
