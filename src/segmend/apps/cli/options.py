@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from segmend.core.box import Box
 from segmend.core.errors import BadInputError
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
@@ -27,6 +30,26 @@ engine = click.option(
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the plan."
 )
+
+
+def voxels(name: str, default: tuple[int, int, int], doc: str, *, least: int = 1) -> Decorator:
+    """An option of three voxel counts, ``(z, y, x)``.
+
+    Args:
+        name: With its dashes.
+        default: Where it is not given.
+        doc: Its help.
+        least: Smallest count.
+    """
+    return click.option(
+        name,
+        nargs=3,
+        type=click.IntRange(least),
+        default=default,
+        show_default=True,
+        metavar="Z Y X",
+        help=doc,
+    )
 
 
 def box_of(text: str) -> Box:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from segmend.apps.cli.options import box_of
+from segmend.apps.cli.options import box_of, voxels
 from segmend.apps.progress import Progress
 from segmend.core.errors import require
 
@@ -22,24 +22,8 @@ from segmend.core.errors import require
 @click.option("--key", help="Array to take, where IMAGE is a file or folder that holds several.")
 @click.option("--box", help="Box to segment, nm: z0:z1,y0:y1,x0:x1 (default: everything).")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write, .h5.")
-@click.option(
-    "--tile",
-    nargs=3,
-    type=click.IntRange(1),
-    default=(64, 256, 256),
-    show_default=True,
-    metavar="Z Y X",
-    help="Largest tile, halo included, voxels.",
-)
-@click.option(
-    "--halo",
-    nargs=3,
-    type=click.IntRange(0),
-    default=(4, 16, 16),
-    show_default=True,
-    metavar="Z Y X",
-    help="Context around a tile, voxels.",
-)
+@voxels("--tile", (64, 256, 256), "Largest tile, halo included, voxels.")
+@voxels("--halo", (4, 16, 16), "Context around a tile, voxels.", least=0)
 @click.option(
     "--decoder", type=click.Choice(["mutex", "watershed"]), default="mutex", show_default=True
 )

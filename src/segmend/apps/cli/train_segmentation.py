@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from segmend.apps.cli.options import box_of
+from segmend.apps.cli.options import box_of, voxels
 from segmend.apps.progress import Progress
 from segmend.core.errors import require
 
@@ -26,15 +26,7 @@ from segmend.core.errors import require
 @click.option("--validation-box", help="Box to choose the best weights by, apart from --box.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to create.")
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True)
-@click.option(
-    "--crop",
-    nargs=3,
-    type=click.IntRange(1),
-    default=(24, 96, 96),
-    show_default=True,
-    metavar="Z Y X",
-    help="Voxels of a crop; rounded up to what the network can halve.",
-)
+@voxels("--crop", (24, 96, 96), "Voxels of a crop; rounded up to what the network can halve.")
 @click.option("--crops", type=click.IntRange(1), default=1, show_default=True, help="Per step.")
 @click.option("--width", type=click.IntRange(4), default=16, show_default=True, help="Channels.")
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True)
