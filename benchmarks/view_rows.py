@@ -106,7 +106,7 @@ def _shard_peak_mb(
     layers = {candidates[0].volume: Layers(*(open_hdf5(*place) for place in volumes))}
     rows = tuple(replace(c, operation_id=str(i)) for i, c in enumerate(candidates))
     with TemporaryDirectory() as folder:
-        outcome = make_shard(ShardUnit("train", 0, rows, layers, style, 10), Path(folder))
+        outcome = make_shard(ShardUnit("train", 0, rows, layers, style, 10, "v2"), Path(folder))
     if outcome.failures:
         raise RuntimeError(f"rows failed: {outcome.failures}")
     # Not getrusage: its maximum also counts the process that this one was forked from.

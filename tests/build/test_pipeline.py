@@ -27,6 +27,7 @@ from segmend.core.errors import (
     RenderError,
 )
 from segmend.core.sample import SAMPLE_TYPES
+from segmend.shards.migrate import migrate
 from segmend.shards.reader import Benchmark
 from segmend.shards.verify import verify
 from segmend.volumes.open import open_volume
@@ -51,6 +52,29 @@ def test_the_benchmark_is_intact_and_holds_what_was_planned(built, plan):
     assert built.closure.unexplained == 0
     assert built.closure.committed == plan.n_rows
     assert {kind for kind, _ in plan.counts()} == set(SAMPLE_TYPES)
+
+
+def test_a_plan_of_schema_v1_gives_what_migrating_its_v2_gives(plan_file, tmp_path):
+    kinds = ", ".join(f"{kind} = 3" for kind in SAMPLE_TYPES)
+    both = {}
+    for version in ("v1", "v2"):
+        settings = load_settings(
+            plan_file, [f"shards.schema={version}", f"samples.max_rows={{ {kinds} }}"]
+        )
+        made = build(make_plan(settings, plan_file.parent), tmp_path / version)
+        assert verify(made.folder).problems == ()
+        both[version] = Benchmark.open(made.folder)
+    assert both["v1"].version == "v1"
+    assert "seam" in (tmp_path / "v1" / "README.md").read_text()
+    migrate(both["v2"], tmp_path / "migrated", "v1")
+    migrated = Benchmark.open(tmp_path / "migrated")
+    assert rows_of(both["v1"]) == rows_of(migrated)
+    assert len(both["v1"]) == len(both["v2"]) > 10
+
+
+def rows_of(benchmark):
+    tables = benchmark.read_groups(np.arange(len(benchmark)), benchmark.schema.names)
+    return [row for _, table in tables for row in table.to_pylist()]
 
 
 def test_the_same_plan_gives_the_same_bytes_with_two_workers(built, plan_file, tmp_path):

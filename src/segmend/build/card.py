@@ -8,9 +8,10 @@ from segmend import __version__
 from segmend.build.commits import Closure
 from segmend.build.frozen import ROWS_FILE, FrozenPlan
 from segmend.build.ledger import LEDGER_FILE
-from segmend.core.sample import SPLITS
+from segmend.core.sample import SCHEMA_VERSION, SPLITS
 from segmend.shards.card import CardFacts, Source
 from segmend.shards.layout import PLAN_FILE
+from segmend.shards.versions import LOSSES
 
 HUB_LICENCES = frozenset(
     {"apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0", "cc0-1.0", "mit"}
@@ -56,6 +57,7 @@ def card_facts(plan: FrozenPlan, account: Closure) -> CardFacts:
             ),
             f"Split rule: `{splits.rule}`{cubes}.{_published_hash(splits.rule)}",
             *_guarded(plan),
+            *_older_schema(plan),
             *defects,
         ),
         accepted_leaks=splits.accepted_leaks,
@@ -70,6 +72,13 @@ def _published_hash(rule: str) -> str:
         " Which cube is in which split follows from segmend's own hash; that of ConnectomeBench2 "
         "is not published."
     )
+
+
+def _older_schema(plan: FrozenPlan) -> list[str]:
+    """What rows of v1 have in place of a second render; its names are those of `LOSSES`."""
+    if plan.settings.shards.schema == SCHEMA_VERSION:
+        return []
+    return [f"Schema v1: {LOSSES[name]}." for name in ("render_united", "render_from_masks")]
 
 
 def _guarded(plan: FrozenPlan) -> list[str]:

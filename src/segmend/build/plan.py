@@ -132,6 +132,7 @@ def drawing(layers: Mapping[str, Layers], settings: PlanSettings) -> ShardUnit:
         layers=layers,
         style=ViewStyle(settings.em.pixel_size_nm, encoding=settings.view.encoding),
         row_group=settings.shards.row_group,
+        version=settings.shards.schema,
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from segmend.core.errors import PlanError
-from segmend.core.sample import SAMPLE_TYPES, Split
+from segmend.core.sample import SAMPLE_TYPES, SchemaVersion, Split
 from segmend.samples.splits import LEAKS, NAMED_RULES, NamedRule
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -161,10 +161,12 @@ class Shards(Table, frozen=True):
     Attributes:
         rows: Rows per shard; the published data set has about 800.
         row_group: Rows per Parquet row group, the unit of reading.
+        schema: Columns: ``v2``, or ``v1`` as ConnectomeBench2's first version has them.
     """
 
     rows: Count = 800
     row_group: Count = 10
+    schema: SchemaVersion = "v2"
 
 
 class PlanSettings(Table, frozen=True):

@@ -18,12 +18,13 @@ from segmend.build.commits import (
 )
 from segmend.build.lease import lease
 from segmend.core.errors import RenderError
-from segmend.core.sample import SCHEMA_VERSION, Split
+from segmend.core.sample import SCHEMA_VERSION, SchemaVersion, Split
 from segmend.render.site import Layers, ViewStyle, render_candidate
 from segmend.samples.candidate import Candidate
 from segmend.samples.metadata import candidate_metadata
 from segmend.shards.layout import shard_path
 from segmend.shards.rows import RowIdentity, make_row
+from segmend.shards.versions import as_v1
 from segmend.shards.writer import write_shard
 
 
@@ -38,6 +39,7 @@ class ShardUnit:
         layers: Volumes to draw from, by volume name.
         style: How to draw.
         row_group: Rows per Parquet row group.
+        version: Version of the schema.
     """
 
     split: Split
@@ -46,6 +48,7 @@ class ShardUnit:
     layers: Mapping[str, Layers]
     style: ViewStyle
     row_group: int
+    version: SchemaVersion
 
 
 def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome | None:
@@ -91,7 +94,8 @@ def _drawn(unit: ShardUnit, folder: Path) -> ShardOutcome:
     record = None
     if first is not None:
         path = folder / shard_path(unit.split, unit.shard_id)
-        record = write_shard(path, itertools.chain([first], rows), row_group=unit.row_group)
+        everything = itertools.chain([first], rows)
+        record = write_shard(path, everything, row_group=unit.row_group, version=unit.version)
     return ShardOutcome(unit.split, unit.shard_id, len(unit.candidates), record, tuple(failures))
 
 
@@ -122,13 +126,18 @@ def draw_row(candidate: Candidate, unit: ShardUnit) -> dict[str, Any]:
         species=candidate.species,
     )
     metadata = candidate_metadata(candidate) | views.facts | {"schema_version": SCHEMA_VERSION}
-    return make_row(
+    row = make_row(
         identity,
         geometry=views.geometry,
         em=views.em,
         split_masks=views.split_masks,
         metadata=metadata,
     )
+    if unit.version == SCHEMA_VERSION:
+        return row
+    older = as_v1(row).row
+    assert older is not None  # any row of v2 can be one of v1
+    return older
 
 
 def deal(

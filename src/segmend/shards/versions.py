@@ -33,7 +33,8 @@ from segmend.shards.rows import Row
 LOSSES = {
     "no_render": "the row has no render of what v2 shows of its type, and cannot be a row of v2",
     "render_united": "the single render is the dual one with masks A and B united: its seam stays",
-    "render_from_masks": "masks A and B of the dual render are the split masks; overlaps are gone",
+    "render_from_masks": "the dual render is the single one within the split masks, its masks A "
+    "and B; overlaps and third sides are gone",
     "render_missing": "the row has no dual render: nothing says where A ends and B begins",
     "masks_from_render": "split masks are masks A and B of the dual render; overlaps are lost",
     "masks_dropped": "split masks have no column in v1",
@@ -170,7 +171,8 @@ def _parted(geometry: Geometry, sides: list[NDArray[np.uint8]]) -> Geometry:
     out = np.array(geometry)
     stacked = np.stack(sides)
     out[:, _A], out[:, _B] = stacked == SPLIT_MASK_A, stacked == SPLIT_MASK_B
-    return out
+    # A dual render shows its two segments and nothing else: a third side is not drawn.
+    return np.where((stacked == SPLIT_MASK_BACKGROUND)[:, None], np.float16(0), out)
 
 
 def _split_masks(geometry: Geometry) -> NDArray[np.uint8]:
