@@ -19,7 +19,7 @@ from segmend.loaders.examples import examples
 from segmend.loaders.packed.blocks import DENSE, PIXELS, SHAPES, SPARSE, pack_block, unpack_block
 from segmend.loaders.packed.build import pack
 from segmend.loaders.packed.files import MANIFEST, index_path, pack_path
-from segmend.loaders.packed.reader import PackedRows
+from segmend.loaders.packed.reader import PackedRows, Pictures, Wanted
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 from segmend.testing.rows import random_benchmark
@@ -93,7 +93,7 @@ MASK = st.binary(min_size=PIXELS // 64, max_size=PIXELS // 64).map(
 def round_trip(kind, picture) -> int:
     mode, block = pack_block(kind, picture)
     out = np.empty(*SHAPES[kind])
-    unpack_block(kind, mode, memoryview(block), out)
+    unpack_block(kind, mode, np.frombuffer(block, np.uint8), out)
     assert out.tobytes() == picture.tobytes()
     return mode
 
@@ -136,7 +136,8 @@ def test_no_block_writes_outside_its_picture(data) -> None:
         damaged[data.draw(st.integers(0, min(len(block), 60) - 1))] = data.draw(st.integers(0, 255))
     guarded = np.full((3, *shape), 7, dtype)
     with contextlib.suppress(ReadFailedError):
-        unpack_block(kind, data.draw(st.sampled_from([DENSE, SPARSE])), damaged, guarded[1])
+        mode = data.draw(st.sampled_from([DENSE, SPARSE]))
+        unpack_block(kind, mode, np.frombuffer(damaged, np.uint8), guarded[1])
     assert (guarded[[0, 2]] == 7).all()
 
 
@@ -240,10 +241,13 @@ def test_processes_write_the_same_bytes(benchmark: Benchmark, packed: Path, tmp_
 
 def test_a_missing_picture_is_an_error(benchmark: Benchmark, packed: Path) -> None:
     rows = PackedRows(packed, benchmark)
-    (block,) = rows.blocks("split_mask_front")
+    wanted = Wanted(sides=rows.blocks("split_mask_front"))
     lacking = next(i for i in range(len(benchmark)) if not _has_masks(benchmark, i))
-    with pytest.raises(SegmendError, match="split_mask_front is missing"):
-        rows.read(lacking, [block], [np.empty(*SHAPES["sides"])])
+    nothing = (np.empty((0, *SHAPES[kind][0]), SHAPES[kind][1]) for kind in ("view", "plane"))
+    out = Pictures(*nothing, np.empty((1, PIXELS), np.uint8))
+    with pytest.raises(SegmendError) as raised:
+        rows.read(lacking, wanted, out)
+    assert "split_mask_front: it is missing" in str(raised.value)
 
 
 def _has_masks(benchmark: Benchmark, position: int) -> bool:

@@ -16,6 +16,7 @@ from segmend.core.random import keyed_unit
 from segmend.core.sample import VIEWS
 from segmend.loaders.examples import Examples, examples
 from segmend.loaders.frames import Frames, shapes
+from segmend.loaders.memory import Pool
 from segmend.loaders.order import strata
 from segmend.loaders.schedule import Rank, Schedule, Step
 from segmend.shards.reader import Benchmark
@@ -80,6 +81,7 @@ class TaskDataset(Dataset[Item]):
         self._swap_ab = swap_ab
         self._seed = seed
         self._epoch = 0
+        self._memory = Pool()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch for examples taken by number; a `Step` brings its own."""
@@ -151,7 +153,7 @@ class TaskDataset(Dataset[Item]):
         return self._filled(rows, epoch, self.examples.task.look)
 
     def _filled(self, rows: NDArray[np.int64], epoch: int, look: Look) -> Item:
-        tensors = _empty(self.examples, look, len(rows))
+        tensors = self._empty(look, len(rows))
         targets = tensors.get("target")
         frames = Frames(
             tensors["geometry"].numpy(),
@@ -166,6 +168,18 @@ class TaskDataset(Dataset[Item]):
                 if keyed_unit("swap", self._seed, epoch, key) < 0.5:
                     frames.swap(slot, dual=self.examples.task.dual)
         return {"hash": keys, **tensors}
+
+    def _empty(self, look: Look, n: int) -> dict[str, Tensor]:
+        """Tensors that a batch is decoded into."""
+        found = self.examples
+        names = {"geometry": "geometry", "em": "em"}
+        names |= {"targets": "target"} if found.targets else {}
+        made = shapes(found.task, look, n)
+        return {
+            names[array]: torch.from_numpy(self._memory.empty(shape, dtype))
+            for array, (shape, dtype) in made.items()
+            if array in names
+        }
 
 
 class ViewDataset(TaskDataset):
@@ -222,7 +236,7 @@ class ViewDataset(TaskDataset):
             "hash": [self.examples.hashes[i] for i in numbers],
             "look": [_name(self.looks[i]) for i in shown],
         }
-        for name, like in _empty(self.examples, self.examples.task.look, 0).items():
+        for name, like in self._empty(self.examples.task.look, 0).items():
             if name == "target":
                 answers = torch.cat([part[name].reshape(-1, *like.shape[2:]) for part in made])
                 batch[name] = torch.empty_like(answers)
@@ -262,14 +276,3 @@ def on_device(batch: Item, device: torch.device | str = "cpu") -> Item:
 
 def _name(look: Look) -> str:
     return "".join((*look.views, *look.planes))
-
-
-def _empty(found: Examples, look: Look, n: int) -> dict[str, Tensor]:
-    """Tensors that a batch is decoded into."""
-    names = {"geometry": "geometry", "em": "em"} | ({"targets": "target"} if found.targets else {})
-    made = shapes(found.task, look, n)
-    return {
-        names[array]: torch.empty(shape, dtype=getattr(torch, dtype))
-        for array, (shape, dtype) in made.items()
-        if array in names
-    }

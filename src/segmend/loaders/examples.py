@@ -20,15 +20,15 @@ from segmend.core.errors import (
     ReadFailedError,
     SchemaError,
     VerificationError,
+    require,
 )
-from segmend.core.sample import em_column, split_mask_column
-from segmend.loaders.frames import Frames, PictureList, shapes
+from segmend.loaders.frames import Frames, PackedPictures, shapes
 from segmend.shards.checks import Origin, origin_of
 from segmend.shards.defects import DEFECTS
 from segmend.shards.reader import Benchmark
 from segmend.shards.repair import repair
 from segmend.shards.rows import decode_row
-from segmend.tasks.task import FLAGS, Inputs, Look, Target, Task, split_sides
+from segmend.tasks.task import FLAGS, Inputs, Look, Target, Task
 
 if TYPE_CHECKING:
     from segmend.loaders.packed.reader import PackedRows
@@ -165,8 +165,9 @@ class Examples:
         """
         asked = np.asarray(numbers, np.int64)
         if self._packed is not None:
+            pictures = self._pictures(self._packed, frames.look)
             for slot, i in enumerate(asked.tolist()):
-                self._unpack(i, self._packed, frames, slot)
+                self._unpack(i, pictures, frames, slot)
             return
         slots = np.argsort(self.positions[asked], kind="stable")
         unique, first = np.unique(asked[slots], return_index=True)
@@ -231,7 +232,7 @@ class Examples:
         }
         targets = arrays["targets"] if self.targets else None
         frames = Frames(arrays["geometry"], arrays["em"], targets, self.task.look)
-        self._unpack(i, packed, frames, 0)
+        self._unpack(i, self._pictures(packed, self.task.look), frames, 0)
         target = None if targets is None else targets[0]
         return Example(
             sample_hash=self._keys[i].as_py(),
@@ -239,32 +240,18 @@ class Examples:
             target=float(target) if isinstance(target, np.floating) else target,
         )
 
-    def _unpack(self, i: int, packed: PackedRows, frames: Frames, slot: int) -> None:
+    def _unpack(self, i: int, pictures: PackedPictures, frames: Frames, slot: int) -> None:
         """Unpack an example straight into its place."""
-        task, look, version = self.task, frames.look, self.version
-        key = self._keys[i].as_py()
-        pictures = PictureList(packed)
-        for column in task.picture_columns(Look(look.views, ()), version):
-            pictures.views(column, look.views, frames.geometry[slot])
-        for plane, out in zip(look.planes, frames.em[slot], strict=True):
-            pictures.whole(em_column(plane, version), out)
-        sides = None
-        if frames.targets is not None and task.target_kind == "binary":
-            frames.targets[slot] = self._label(i)
-        elif frames.targets is not None and version == "v1":
-            sides = np.empty(frames.geometry.shape[1:], np.float16)
-            pictures.views("geometry", look.views, sides)
-        elif frames.targets is not None:
-            for view, out in zip(look.views, frames.targets[slot], strict=True):
-                pictures.whole(split_mask_column(view), out)
         try:
-            pictures.read(int(self.positions[i]))
+            pictures.read(int(self.positions[i]), frames, slot)
         except ReadFailedError as error:
-            error.asked = f"row {key}: {error.asked}"
+            error.asked = f"row {self._keys[i].as_py()}: {error.asked}"
             raise
-        if sides is not None and frames.targets is not None:
-            frames.targets[slot] = split_sides(sides)
-        task.show(frames.geometry[slot], frames.em[slot])
+        if frames.targets is not None and self.task.target_kind == "binary":
+            frames.targets[slot] = self._label(i)
+
+    def _pictures(self, packed: PackedRows, look: Look) -> PackedPictures:
+        return PackedPictures(packed, self.task, look, targets=self.targets, version=self.version)
 
     def _label(self, i: int) -> float:
         column = self.task.label_columns[0]
@@ -326,6 +313,7 @@ def _open_packed(
 ) -> PackedRows | None:
     if place is None:
         return None
+    require("numba", extra="packed")
     from segmend.loaders.packed.reader import PackedRows
 
     return PackedRows(place, benchmark, repaired=repaired)

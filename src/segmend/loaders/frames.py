@@ -15,15 +15,20 @@ from segmend.core.sample import (
     SPLIT_MASK_A,
     SPLIT_MASK_B,
     VIEWS,
+    SchemaVersion,
     channel,
     em_channel,
+    em_column,
 )
-from segmend.tasks.task import Inputs, Look, Target, Task
+from segmend.tasks.task import Inputs, Look, Target, Task, split_sides
 
 if TYPE_CHECKING:
     from segmend.loaders.packed.reader import PackedRows
 
 _SIZE = (IMAGE_SIZE, IMAGE_SIZE)
+_PIXELS = IMAGE_SIZE * IMAGE_SIZE
+_NO_EM = np.zeros((0, len(EM_CHANNELS), _PIXELS), np.uint8)
+_NO_SIDES = np.zeros((0, _PIXELS), np.uint8)
 _SIDES = [channel("mask_a"), channel("mask_b")]
 _EM_SIDES = [em_channel("mask_a"), em_channel("mask_b")]
 
@@ -74,28 +79,57 @@ class Frames:
             sides[a], sides[b] = SPLIT_MASK_B, SPLIT_MASK_A
 
 
-class PictureList:
-    """Pictures of one row that are wanted from a packed cache, and where they go."""
+class PackedPictures:
+    """Takes the examples of a task, or a part of each, from a packed cache.
 
-    def __init__(self, packed: PackedRows) -> None:
+    Args:
+        packed: The cache.
+        task: The question.
+        look: What is shown.
+        targets: Whether there are answers.
+        version: Schema of the rows.
+    """
+
+    def __init__(
+        self, packed: PackedRows, task: Task, look: Look, *, targets: bool, version: SchemaVersion
+    ) -> None:
+        from segmend.loaders.packed.reader import Wanted
+
         self._packed = packed
-        self._wanted: list[tuple[int, NDArray[Any]]] = []
+        masks = targets and task.target_kind == "split_mask"
+        views = [VIEWS.index(view) for view in look.views]
+        shown = task.picture_columns(Look(look.views, ()), version)
+        sides = task.answer_columns(look, version) if masks and version != "v1" else ()
+        self._wanted = Wanted(
+            tuple(number for column in shown for number in packed.blocks(column, views)),
+            tuple(n for plane in look.planes for n in packed.blocks(em_column(plane, version))),
+            tuple(number for column in sides for number in packed.blocks(column)),
+            unite=not task.dual,
+        )
+        self._dual = Wanted(packed.blocks("geometry", views)) if masks and version == "v1" else None
 
-    def views(self, column: str, views: tuple[str, ...], outs: NDArray[np.float16]) -> None:
-        """Views of a geometry, (views, channels, 224, 224)."""
-        blocks = self._packed.blocks(column, [VIEWS.index(view) for view in views])
-        bits = outs.view(np.uint16).reshape(len(views), len(CHANNELS), -1)
-        self._wanted += zip(blocks, bits, strict=True)
+    def read(self, position: int, frames: Frames, slot: int) -> None:
+        """Unpack the example at a position of the benchmark into its place.
 
-    def whole(self, column: str, out: NDArray[np.uint8]) -> None:
-        """An EM slice (channels, 224, 224) or a split mask (224, 224)."""
-        (block,) = self._packed.blocks(column)
-        self._wanted.append((block, out.reshape(*out.shape[:-2], -1)))
+        Targets are filled as far as they are pictures.
 
-    def read(self, position: int) -> None:
-        """Read them all at once."""
-        blocks, outs = zip(*sorted(self._wanted, key=lambda wanted: wanted[0]), strict=True)
-        self._packed.read(position, blocks, outs)
+        Raises:
+            ReadFailedError: if the row lacks a picture, or bytes are damaged.
+        """
+        from segmend.loaders.packed.reader import Pictures
+
+        targets = frames.targets if self._wanted.sides else None
+        sides = _NO_SIDES if targets is None else targets[slot].reshape(len(targets[slot]), -1)
+        geometry, em = frames.geometry[slot], frames.em[slot]
+        flat = geometry.view(np.uint16).reshape(*geometry.shape[:2], _PIXELS)
+        if self._wanted.blocks.size:
+            out = Pictures(flat, em.reshape(*em.shape[:2], _PIXELS), sides)
+            self._packed.read(position, self._wanted, out)
+        if self._dual is not None and frames.targets is not None:
+            dual = np.empty(geometry.shape, np.float16)
+            bits = dual.view(np.uint16).reshape(flat.shape)
+            self._packed.read(position, self._dual, Pictures(bits, _NO_EM, _NO_SIDES))
+            frames.targets[slot] = split_sides(dual)
 
 
 def shapes(task: Task, look: Look, n: int) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -166,7 +166,7 @@ def _packed(
         mode, packed = pack_block(block.kind, picture)
         shape, dtype = SHAPES[block.kind]
         again = np.empty(shape, dtype)
-        unpack_block(block.kind, mode, memoryview(packed), again)
+        unpack_block(block.kind, mode, np.frombuffer(packed, np.uint8), again)
         if again.tobytes() != picture.tobytes():
             raise VerificationError(
                 f"{where}: {block.column} does not come back from its packed form bit for bit",

@@ -15,20 +15,23 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.core.sample import ROW_SCHEMAS, VIEWS, SchemaVersion, image_columns
-from segmend.loaders.packed.blocks import Kind
 from segmend.shards.layout import ShardRecord
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
 
+if TYPE_CHECKING:  # it needs numba
+    from segmend.loaders.packed.blocks import Kind
+
 MANIFEST = "pack.json"
-FORMAT = 1
+FORMAT = 2
+"""Of the files; caches of others are packed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,14 @@ def record_dtype(blocks: int) -> np.dtype[Any]:
             ("mode", "u1", (blocks,)),
         ]
     )
+
+
+def beginnings(records: NDArray[Any]) -> NDArray[np.int64]:
+    """Where in the packed file blocks begin, int64 (rows, blocks + 1), the ends of rows last."""
+    begins = np.zeros((len(records), records["length"].shape[1] + 1), np.int64)
+    np.cumsum(records["length"], axis=1, out=begins[:, 1:])
+    begins += records["start"].astype(np.int64)[:, None]
+    return begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +215,10 @@ def read_manifest(folder: Path, benchmark: Benchmark) -> Manifest:
 
 def is_current(folder: Path, shard: ShardRecord, blocks: int, *, repaired: bool) -> bool:
     """Whether a shard is packed already, from the very same bytes in the same way."""
-    path = index_path(folder, shard.path)
-    if not path.is_file():
+    try:
+        index = read_index(index_path(folder, shard.path), blocks)
+    except ReadFailedError:  # none, a damaged one, or one of another format
         return False
-    index = read_index(path, blocks)
     packed = pack_path(folder, shard.path)
     return (
         (index.shard, index.repaired) == (shard.sha256, repaired)

@@ -1,0 +1,61 @@
+"""Memory of batches, used again when nobody holds it any more.
+
+Fresh memory comes page by page from the kernel, which takes longer than unpacking a batch into it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_KEPT = 4
+"""Pieces that lie ready: those of a batch in use, one ahead, each with geometry and EM."""
+
+_SLACK = 1.25
+"""How much larger than asked for a piece may be: the batches of an epoch differ by a row."""
+
+
+class Pool:
+    """Arrays whose memory comes back when the last view of it is gone.
+
+    Used from several threads. Copies made by pickling start empty.
+    """
+
+    def __init__(self) -> None:
+        # Not a list with a lock: memory may come back in the middle of anything (`_Loan.__del__`).
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=_KEPT)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Pool, ())
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array with undefined content, like `numpy.empty`."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        memory = self._taken(size)
+        loan = np.asarray(_Loan(memory, self._free))[:size]
+        return loan.view(dtype).reshape(shape)
+
+    def _taken(self, size: int) -> NDArray[np.uint8]:
+        for _ in range(len(self._free)):
+            try:
+                memory = self._free.popleft()
+            except IndexError:  # another thread was first
+                break
+            if size <= memory.size <= _SLACK * size:
+                return memory
+            self._free.append(memory)
+        return np.empty(size, np.uint8)
+
+
+class _Loan:
+    """Owns the memory behind an array: NumPy keeps it as long as there are views."""
+
+    def __init__(self, memory: NDArray[np.uint8], home: deque[NDArray[np.uint8]]) -> None:
+        self._memory, self._home = memory, home
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self._home.append(self._memory)
