@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -203,11 +204,42 @@ def test_a_mix_at_one_voxel_size():
         assert sample["voxel_size"] == (40, 8, 8)
 
 
+@pytest.mark.parametrize("wanted", [(40, 7, 7), (30, 4.5, 11.24), (50, 6, 6.1), (29, 16, 3.3)])
+def test_the_stated_voxel_size_and_box_are_those_of_the_voxels(wanted):
+    # `neurons` and torch_em have one constant voxel size (A.6, 9; F)
+    shape, stored = (20, 60, 60), (30, 6, 6)
+    at = np.indices(shape).astype(np.float64)
+    made = []
+    for axis in range(3):  # the image is a ramp: its grey value tells where a voxel lies
+        ramp = source(shape, name=f"{axis}")
+        ramp = replace(ramp, image=volume((at[axis] * 4).astype(np.uint8), stored), labels=None)
+        made.append(ramp)
+    mix = sg.mix(dict.fromkeys(made, 1), voxel_size=wanted)
+    patches = sg.Patches(mix, (6, 10, 10))
+    covered = np.zeros(shape, bool)
+    for query in sg.GridSampler(mix, (6, 10, 10)):
+        sample, axis = patches[query], query.source
+        box = sample["box"]
+        np.testing.assert_allclose(box.size, np.multiply(wanted, (6, 10, 10)), atol=1e-3)
+        # Interpolated between voxel centres, the ramp is exact but for rounding to grey values.
+        steps = np.arange((6, 10, 10)[axis]) + 0.5
+        nm = box.start[axis] + steps * wanted[axis]
+        grey = 4 * (nm / stored[axis] - 0.5).clip(query.voxels.start[axis])
+        seen = np.moveaxis(sample["image"][0].numpy(), axis, 0)[:, 0, 0]
+        inside = grey <= 4 * (query.voxels.stop[axis] - 1)
+        np.testing.assert_allclose(seen[inside], grey[inside], atol=0.51)
+        if axis == 0:
+            covered[query.voxels.slices] = True
+    assert covered.all()
+
+
 def test_resampling_of_a_ramp_is_exact_and_of_labels_takes_only_what_is_there():
     ramp = np.broadcast_to(np.arange(0, 160, 10, dtype=np.uint8), (2, 4, 16))
-    assert np.array_equal(linear(ramp, (2, 4, 8))[0, 0], np.arange(5, 160, 20))
+    assert np.array_equal(linear(ramp, (2, 4, 8), (1, 1, 2))[0, 0], np.arange(5, 160, 20))
     ids = np.array([[[1, 1, HUGE, HUGE + 1]]], np.uint64)
-    assert nearest(ids, (1, 1, 8)).tolist() == [[[1, 1, 1, 1, HUGE, HUGE, HUGE + 1, HUGE + 1]]]
+    assert nearest(ids, (1, 1, 8), (1, 1, 0.5)).tolist() == [
+        [[1, 1, 1, 1, HUGE, HUGE, HUGE + 1, HUGE + 1]]
+    ]
 
 
 def test_masked_starts_are_those_of_a_slow_count():
@@ -287,5 +319,32 @@ def test_no_foreground_is_said_at_once():
     with pytest.raises(NoSamplesError, match="best patch has 0"):
         sg.RandomSampler(one(empty), (4, 8, 8), 1, want="foreground")
     patches = sg.Patches(empty, (4, 8, 8), targets=[sg.Affinities([(1, 0, 0)])])
-    with pytest.raises(NoSamplesError, match="no voxel"):
-        next(sg.batches(patches, sg.GridSampler(patches.mix, (4, 8, 8))))
+    with pytest.raises(NoSamplesError, match="no voxel of 'a' counts"):  # before any is asked for
+        sg.batches(patches, sg.GridSampler(patches.mix, (4, 8, 8)))
+
+
+def test_nothing_known_is_said_at_once_and_unknown_patches_are_not_drawn():
+    classes = np.full((10, 24, 28), IGNORED, np.uint8)
+    classes[4:, 10:, 20:] = 0
+    one_corner = one(source(classes=volume(classes), labels=None))
+    sampler = sg.RandomSampler(one_corner, (2, 4, 4), 50, want="known", share=0.5)
+    assert all((classes[query.voxels.slices] == 0).mean() >= 0.5 for query in sampler)
+    classes[:] = IGNORED
+    blind = one(source(classes=volume(classes), labels=None))
+    with pytest.raises(NoSamplesError, match="best patch has 0"):
+        sg.RandomSampler(blind, (2, 4, 4), 1, want="known")
+    patches = sg.Patches(blind, (2, 4, 4), targets=[sg.Semantic()])
+    with pytest.raises(NoSamplesError, match="8 patches were tried for semantic"):
+        sg.batches(patches, sg.RandomSampler(blind, (2, 4, 4), 100))
+    with pytest.raises(BadInputError, match="no labels"):
+        sg.RandomSampler(one(source(labels=None)), (2, 4, 4), 1, want="known")
+
+
+def test_a_batch_of_which_nothing_counts_is_named():
+    labels = np.zeros((10, 24, 28), np.uint64)
+    labels[:, :8] = 1
+    patches = sg.Patches(source(labels=volume(labels)), (10, 8, 28), targets=[sg.Centres()])
+    coming = sg.batches(patches, sg.GridSampler(patches.mix, patches.size))
+    next(coming)
+    with pytest.raises(NoSamplesError, match="no voxel of a batch"):
+        next(coming)

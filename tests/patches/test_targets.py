@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.ndimage import center_of_mass, distance_transform_edt
 from skimage.segmentation import find_boundaries
 
@@ -49,6 +50,24 @@ def test_affinities_are_those_of_a_loop(blobs, zero_is):
         expected = slow_affinities(blobs, known, offset, zero_is)
         assert np.array_equal(got[0][c], expected[0])
         assert np.array_equal(got[1][c], expected[1])
+
+
+@settings(max_examples=60)
+@given(
+    hnp.arrays(np.int32, (2, 4, 5), elements=st.integers(0, 3)),
+    hnp.arrays(np.uint8, (2, 4, 5), elements=st.integers(0, 1)),
+    st.lists(st.tuples(*[st.integers(-6, 6)] * 3).filter(any), min_size=1, max_size=3),
+    st.sampled_from(["unknown", "boundary"]),
+    st.booleans(),
+)
+def test_affinities_edge_by_edge(labels, known, offsets, zero_is, many):
+    if many:  # ids that 16 bits do not hold
+        labels = np.where(labels, labels * 40_000, 0)
+    values, valid = sg.Affinities(offsets, zero_is=zero_is).of(truth(labels, known))
+    for c, offset in enumerate(offsets):
+        expected = slow_affinities(labels, known, offset, zero_is)
+        assert np.array_equal(values[c], expected[0])
+        assert np.array_equal(valid[c], expected[1])
 
 
 def test_the_two_conventions_are_one_edge_kept_at_either_end(blobs):

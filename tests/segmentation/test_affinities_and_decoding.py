@@ -1,50 +1,20 @@
-"""Affinities edge by edge, and segments back from perfect and from damaged affinities."""
+"""Segments back from perfect and from damaged affinities."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+import segmend as sg
 from segmend.core.errors import BadInputError
 from segmend.metrics.segmentation.contingency import contingency
 from segmend.metrics.segmentation.information import variation_of_information
-from segmend.segmentation.affinities import NEAREST, affinity_targets, offsets_for
+from segmend.patches.relabel import dense
+from segmend.patches.targets import Truth
+from segmend.segmentation.affinities import NEAREST, offsets_for
 from segmend.segmentation.baselines import BASELINES
 from segmend.segmentation.decode import DECODERS, decode, numbered, without_small
-
-OFFSET = st.tuples(*[st.integers(-6, 6)] * 3).filter(any)
-
-
-@settings(deadline=None)  # the first example compiles the kernel
-@given(
-    hnp.arrays(np.uint64, (2, 4, 5), elements=st.integers(0, 3)),
-    st.lists(OFFSET, min_size=1, max_size=3),
-    st.sampled_from(["unknown", "boundary"]),
-)
-def test_affinities_edge_by_edge(labels, offsets, zero_is) -> None:
-    values, valid = affinity_targets(labels, offsets, zero_is=zero_is)
-    for channel, offset in enumerate(offsets):
-        for voxel in np.ndindex(labels.shape):
-            other = tuple(a + o for a, o in zip(voxel, offset, strict=True))
-            here = (channel, *voxel)
-            if not all(0 <= a < n for a, n in zip(other, labels.shape, strict=True)):
-                assert (values[here], valid[here]) == (0, False)
-                continue
-            known = labels[voxel] != 0 and labels[other] != 0
-            assert values[here] == (known and labels[voxel] == labels[other])
-            assert valid[here] == (known or zero_is == "boundary")
-
-
-def test_affinities_tell_root_ids_apart_that_a_float_does_not() -> None:
-    root = 864_691_136_617_970_907
-    labels = np.array([root, root + 1, root + 1], np.uint64).reshape(1, 1, 3)
-    values, valid = affinity_targets(labels, NEAREST)
-    assert values[2, 0, 0].tolist() == [0, 1, 0]
-    assert valid[2, 0, 0].tolist() == [True, True, False]
 
 
 def test_offsets_reach_about_as_far_on_every_axis() -> None:
@@ -65,7 +35,10 @@ def cells() -> np.ndarray:
 
 def perfect(labels: np.ndarray) -> tuple[np.ndarray, tuple]:
     offsets = offsets_for((10, 10, 10))
-    values, valid = affinity_targets(labels, offsets)
+    known = np.ones(labels.shape, np.uint8)
+    values, valid = sg.Affinities(offsets).of(
+        Truth(dense(labels).labels, known, None, (10, 10, 10))
+    )
     return np.where(valid, values, 1).astype(np.uint8) * 255, offsets
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from segmend.catalog.labels import IGNORED, LabelSpec
-from segmend.core.box import VoxelBox
+from segmend.core.box import Box
 from segmend.core.errors import (
     BadInputError,
     GridMismatchError,
@@ -19,8 +20,9 @@ from segmend.core.errors import (
     ReadFailedError,
     SegmendError,
 )
+from segmend.patches.sources import Source
 from segmend.segmentation.affinities import NEAREST
-from segmend.segmentation.crops import CropReader, Tissue
+from segmend.segmentation.lessons import Lessons, held_back, lessons, targets_of
 from segmend.segmentation.network import NetworkShape
 from segmend.segmentation.run import RunFolder, as_function, load_network, read_log
 from segmend.segmentation.train import (
@@ -38,9 +40,8 @@ SHAPE = NetworkShape(NEAREST, ("outside", "cell"), ((1, 2, 2),), width=4)
 QUICK = TrainSettings(steps=6, validate_every=2, seed=5)
 
 
-@pytest.fixture(scope="module")
-def tissue() -> Tissue:
-    """Bright cells with dark walls: blocks of 12 x 12, no wall in z."""
+def tissue(low: int, high: int, **changes) -> Source:
+    """Bright cells with dark walls, sections low to high: blocks of 12 x 12, no wall in z."""
     rng = np.random.default_rng(0)
     ids = np.kron(np.arange(1, 37).reshape(1, 6, 6), np.ones((12, 12, 12), int)).astype(np.uint64)
     wall = np.zeros(ids.shape, bool)
@@ -48,17 +49,30 @@ def tissue() -> Tissue:
     image = np.where(wall, 60, 190) + rng.normal(0, 8, ids.shape)
     layers = (image.astype(np.uint8), ids, np.where(wall, 0, 1).astype(np.uint8))
     em, neurons, classes = (from_array(layer, VOXEL) for layer in layers)
-    return Tissue(em, neurons, LabelSpec("instance"), classes, ("outside", "cell"))
+    within = Box((10 * low, 0, 0), (10 * high, 720, 720))
+    made = Source("blocks", em, neurons, LabelSpec("instance"), classes, within=within)
+    return replace(made, **changes)
+
+
+def taught(settings: TrainSettings = QUICK, **changes) -> Lessons:
+    source = tissue(0, 8, **changes)
+    return lessons(
+        source,
+        (4, 32, 32),
+        targets_of(source, NEAREST),
+        length=settings.steps * settings.crops,
+        seed=settings.seed,
+    )
 
 
 @pytest.fixture(scope="module")
-def readers(tissue: Tissue) -> tuple[CropReader, CropReader]:
-    size = (4, 32, 32)
-    learn = CropReader(tissue, VoxelBox((0, 0, 0), (8, 72, 72)), size, NEAREST)
-    return learn, CropReader(tissue, VoxelBox((8, 0, 0), (12, 72, 72)), size, NEAREST)
+def readers() -> Lessons:
+    apart = tissue(8, 12)
+    patches = held_back(apart, (4, 32, 32), targets_of(apart, NEAREST))
+    return replace(taught(), held_back=patches)
 
 
-def run(folder: Path, readers, settings=QUICK, *, resume: bool = False, stop: int | None = None):
+def run(folder: Path, learnt, settings=QUICK, *, resume: bool = False, stop: int | None = None):
     """Train into a folder; ``stop`` kills it after the checkpoint of that step."""
     out = RunFolder(folder)
     state = out.begin(SHAPE, settings, {"dataset": "blocks"}, resume=resume)
@@ -68,7 +82,7 @@ def run(folder: Path, readers, settings=QUICK, *, resume: bool = False, stop: in
         if state.step == stop:
             raise KeyboardInterrupt
 
-    train(state, *readers, settings, class_weights=[1.0, 1.0], save=save)
+    train(state, learnt, settings, class_weights=[1.0, 1.0], save=save)
     out.finish(state)
     return state
 
@@ -83,35 +97,44 @@ def finished(readers, tmp_path_factory: pytest.TempPathFactory):
     return folder, run(folder, readers)
 
 
-def test_a_crop_depends_on_the_seed_and_its_number_alone(readers) -> None:
-    learn, _ = readers
-    one, again, other = learn.random(1, 7), learn.random(1, 7), learn.random(1, 8)
-    np.testing.assert_array_equal(one.image, again.image)
-    np.testing.assert_array_equal(one.affinities, again.affinities)
-    assert not np.array_equal(one.image, other.image)
+def test_a_patch_depends_on_the_seed_and_its_number_alone() -> None:
+    one, again, other = (taught(TrainSettings(seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.sample(7)["image"], again.sample(7)["image"])
+    assert torch.equal(one.sample(7)["affinities"], again.sample(7)["affinities"])
+    assert not torch.equal(one.sample(7)["image"], other.sample(7)["image"])
+    assert not torch.equal(one.sample(7)["image"], one.sample(8)["image"])
+    # From a checkpoint on, batches are those of a run that was not stopped.
+    for a, b in zip(one.batches(0, 2), range(3), strict=False):
+        assert torch.equal(a["image"][1], one.sample(2 * b + 1)["image"])
+    assert torch.equal(next(one.batches(6, 1))["image"][0], one.sample(6)["image"])
 
 
-def test_crops_reach_every_part_of_their_box_and_keep_layers_together(readers) -> None:
-    learn, held_back = readers
-    crops = [learn.random(0, n) for n in range(40)]
-    for crop in crops:
+def test_patches_stay_in_their_box_and_keep_layers_together(readers) -> None:
+    learnt = taught(TrainSettings(steps=40))
+    for number in range(40):
+        made = learnt.sample(number)
+        assert made["box"].stop[0] <= 80
         # A wall is dark and of class 0: whatever was turned was turned together.
-        dark, bright = crop.image[crop.classes == 0], crop.image[crop.classes == 1]
-        assert np.median(dark) + 60 < np.median(bright)
+        image, said = made["image"].float(), made["semantic"]
+        assert image[said == 0].median() + 60 < image[said == 1].median()
         # Every block is a cell: an edge inside a cell joins.
-        assert crop.affinities[crop.valid].mean() > 0.8
-    assert len(held_back.grid()) == 4
+        counts = made["affinities_valid"] > 0
+        assert made["affinities"][counts].float().mean() > 0.8
+    assert [patch["box"][0].start for patch in readers.held_back] == [
+        (80, y, x) for y in (0, 320, 400) for x in (0, 320, 400)
+    ]
 
 
-def test_classes_that_are_rare_count_more(readers) -> None:
-    learn, _ = readers
-    wall, cell = class_weights_of(learn, QUICK)
+def test_classes_that_are_rare_count_more() -> None:
+    learnt = taught(TrainSettings(steps=16))
+    wall, cell = class_weights_of(learnt, 2)
     assert wall > 1 > cell
     counts = np.zeros(2)
     for n in range(16):
-        counts += np.bincount(learn.random(QUICK.seed, n).classes.ravel(), minlength=2)
+        counts += np.bincount(learnt.sample(n)["semantic"].numpy().ravel(), minlength=2)
     assert (wall * counts[0] + cell * counts[1]) / counts.sum() == pytest.approx(1)
     assert wall / cell == pytest.approx(np.sqrt(counts[1] / counts[0]))
+    assert class_weights_of(learnt, 0) == []
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -180,25 +203,37 @@ def test_a_loss_that_is_not_finite_stops_training(readers, tmp_path) -> None:
         run(tmp_path / "run", readers, settings)
 
 
-def test_what_cannot_be_learnt_is_refused_before_the_first_step(tissue) -> None:
+def test_what_cannot_be_learnt_is_refused_before_the_first_step() -> None:
     with pytest.raises(NoSamplesError, match="nothing to learn"):
-        Tissue(tissue.image, None, tissue.spec, None)
-    other = from_array(np.zeros((2, 2, 2), np.uint64), VOXEL)
-    with pytest.raises(GridMismatchError, match="must lie on one grid"):
-        Tissue(tissue.image, other, tissue.spec, None)
+        targets_of(tissue(0, 8, labels=None, classes=None), NEAREST)
+    with pytest.raises(GridMismatchError, match="different grids"):
+        tissue(0, 8, labels=from_array(np.zeros((2, 2, 2), np.uint64), VOXEL))
     with pytest.raises(BadInputError, match="does not fit"):
-        CropReader(tissue, VoxelBox((0, 0, 0), (4, 4, 4)), (8, 8, 8), NEAREST)
+        taught(within=Box((0, 0, 0), (40, 40, 40)))
     with pytest.raises(BadInputError, match="at least one step"):
         TrainSettings(steps=0)
 
 
-def test_a_crop_without_any_known_voxel_teaches_nothing(tissue) -> None:
-    unknown = from_array(np.full((12, 72, 72), IGNORED, np.uint8), VOXEL)
+@pytest.mark.parametrize("classes", [None, IGNORED])
+def test_tissue_of_which_nothing_counts_is_refused_before_the_first_step(classes) -> None:
     nothing = from_array(np.zeros((12, 72, 72), np.uint64), VOXEL)
-    blind = Tissue(tissue.image, nothing, tissue.spec, unknown, ("outside", "cell"))
-    crop = CropReader(blind, VoxelBox((0, 0, 0), (12, 72, 72)), (4, 16, 16), NEAREST).random(0, 0)
-    assert not crop.valid.any()
-    assert (crop.classes == IGNORED).all()
+    if classes is not None:
+        classes = from_array(np.full((12, 72, 72), classes, np.uint8), VOXEL)
+    # Id 0 alone says something (background) only where classes are learnt beside it.
+    blind = {"labels": None if classes else nothing, "classes": classes}
+    with pytest.raises(NoSamplesError, match="holds enough"):
+        taught(**blind)
+    source = tissue(8, 12, **blind)
+    with pytest.raises(NoSamplesError, match="counts for any target"):
+        held_back(source, (4, 32, 32), targets_of(source, NEAREST))
+
+
+def test_patches_are_where_something_is_known() -> None:
+    classes = np.full((12, 72, 72), IGNORED, np.uint8)
+    classes[2:6, 40:, 50:] = 1
+    learnt = taught(TrainSettings(steps=60), labels=None, classes=from_array(classes, VOXEL))
+    shares = [learnt.sample(n)["semantic_valid"].float().mean() for n in range(60)]
+    assert min(shares) >= 0.05
 
 
 def test_edges_that_cut_count_as_much_as_those_that_join() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
 from segmend.core.box import Box, Triple, VoxelBox
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.ids import as_ids
+from segmend.patches.augment import DEFAULT
+from segmend.patches.sources import Source
 from segmend.segmentation.affinities import offsets_for
 from segmend.segmentation.baselines import BASELINES
-from segmend.segmentation.crops import CropReader, Tissue
 from segmend.segmentation.decode import decode
 from segmend.segmentation.inference import Report, predict, quiet, read_mirrored
+from segmend.segmentation.lessons import held_back, lessons, targets_of
 from segmend.segmentation.network import NetworkShape
 from segmend.segmentation.run import (
     RunFolder,
@@ -51,7 +53,7 @@ class TrainRequest:
         classes: Whether the common classes are learnt.
         box: To learn from; None: all of the image.
         validation: To choose the best weights by; None: the last ones are kept.
-        crop: Voxels of a crop ``(z, y, x)``.
+        crop: Voxels of a patch ``(z, y, x)``.
         zero_is: What id 0 is: ``unknown`` or ``boundary``.
         width: Channels of the finest level.
         resume: Go on with what the folder holds.
@@ -80,16 +82,15 @@ def train_segmentation(
     Raises:
         BadInputError: if boxes overlap or do not fit, or there is nothing to learn.
     """
-    tissue = _tissue(dataset, request)
-    grid = tissue.image.grid
-    box, held_back = request.box or grid.box, request.validation
-    if held_back is not None and box.intersect(held_back) is not None:
+    grid = dataset.image.grid
+    box, validation = request.box or grid.box, request.validation
+    if validation is not None and box.intersect(validation) is not None:
         raise BadInputError(
             "the boxes to learn from and to validate on overlap",
-            found=f"{box} and {held_back}",
+            found=f"{box} and {validation}",
             fix="A score on what was learnt says nothing; choose boxes apart",
         )
-    dataset.check_box(box)
+    source = _source(dataset, request, box)
     shape = NetworkShape.for_voxels(
         grid.voxel_size,
         offsets=offsets_for(grid.voxel_size) if request.labels else (),
@@ -97,34 +98,33 @@ def train_segmentation(
         width=request.width,
     )
     size = _multiple(request.crop, shape.stride)
-    crops = CropReader(tissue, grid.to_voxels(box, "inner"), size, shape.offsets)
-    validation = None
-    if held_back is not None:
-        dataset.check_box(held_back)
-        fitting = grid.to_voxels(held_back, "inner")
-        small = _multiple(
-            [min(s, n) for s, n in zip(size, fitting.shape, strict=True)], shape.stride, up=False
-        )
-        validation = CropReader(tissue, fitting, small, shape.offsets)
+    targets = targets_of(source, shape.offsets, zero_is=request.zero_is)
+    learnt = lessons(
+        source, size, targets, length=settings.steps * settings.crops, seed=settings.seed
+    )
+    if validation is not None:
+        apart = _source(dataset, request, validation)
+        fitting = [min(s, n) for s, n in zip(size, apart.voxels.shape, strict=True)]
+        small = _multiple(fitting, shape.stride, up=False)
+        learnt = replace(learnt, held_back=held_back(apart, small, targets))
     told = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint(),
         "labels": request.labels,
         "box_nm": _corners(box),
-        "validation_box_nm": None if held_back is None else _corners(held_back),
+        "validation_box_nm": None if validation is None else _corners(validation),
         "crop": list(size),
         "zero_is": request.zero_is,
         "voxel_size_nm": list(grid.voxel_size),
+        "augment": [repr(change) for change in DEFAULT],
     }
     folder = RunFolder(out)
     state = folder.begin(shape, settings, told, resume=request.resume)
-    weights = class_weights_of(crops, settings)
     train(
         state,
-        crops,
-        validation,
+        learnt,
         settings,
-        class_weights=weights,
+        class_weights=class_weights_of(learnt, len(shape.classes)),
         device=device_of_choice(),
         save=folder.save,
         report=report,
@@ -133,15 +133,16 @@ def train_segmentation(
     return state
 
 
-def _tissue(dataset: Dataset, request: TrainRequest) -> Tissue:
-    neurons = dataset.labels[request.labels] if request.labels else None
-    return Tissue(
-        image=dataset.image,
-        neurons=neurons,
-        spec=dataset.spec(request.labels) if request.labels else LabelSpec("instance"),
-        classes=dataset.classes if request.classes else None,
-        vocabulary=VOCABULARY if request.classes else (),
-        zero_is=request.zero_is,
+def _source(dataset: Dataset, request: TrainRequest, box: Box) -> Source:
+    dataset.check_box(box)
+    return Source(
+        dataset.name,
+        dataset.image,
+        dataset.labels[request.labels] if request.labels else None,
+        dataset.spec(request.labels) if request.labels else LabelSpec("instance"),
+        dataset.classes if request.classes else None,
+        dataset.record.licence.name,
+        box,
     )
 
 

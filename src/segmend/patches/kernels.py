@@ -6,41 +6,46 @@ import numba
 
 
 @numba.njit(cache=True, nogil=True)
-def affinities(labels, known, offsets, zero_known, values, valid):  # type: ignore[no-untyped-def]
+def affinities(labels, seen, all_seen, width, offsets, values, valid):  # type: ignore[no-untyped-def]
     """Channel by channel: 1 where a voxel and the one at the offset share an id other than 0.
 
-    ``values`` and ``valid`` are uint8 ``(c, z, y, x)`` and written wholly, kept at the source.
+    Sections are flat, ``(z, y * x)`` and ``(c, z, y * x)``: one offset is one shift, so that whole
+    sections are compared without a branch, which becomes SIMD. ``values`` and ``valid`` are uint8
+    and written wholly, kept at the source; ``all_seen`` says that ``seen`` is 1 everywhere.
     """
-    depth, height, width = labels.shape
+    depth, height = labels.shape[0], labels.shape[1] // width
     for c in range(offsets.shape[0]):
         oz, oy, ox = offsets[c, 0], offsets[c, 1], offsets[c, 2]
-        first, last = max(0, -ox), min(width, width - ox)
+        low, high = max(0, -oy), min(height, height - oy)
+        left, right = max(0, -ox), max(0, ox)
+        start, stop, shift = low * width + left, high * width - right, oy * width + ox
         for z in range(depth):
-            for y in range(height):
-                there = 0 <= z + oz < depth and 0 <= y + oy < height and first < last
-                if not there:
-                    values[c, z, y, :] = 0
-                    valid[c, z, y, :] = 0
-                    continue
-                values[c, z, y, :first] = 0
-                valid[c, z, y, :first] = 0
-                values[c, z, y, last:] = 0
-                valid[c, z, y, last:] = 0
-                # Rows cut to equal length, without a branch: this becomes SIMD.
-                one, other = (
-                    labels[z, y, first:last],
-                    labels[z + oz, y + oy, first + ox : last + ox],
-                )
-                here, far = known[z, y, first:last], known[z + oz, y + oy, first + ox : last + ox]
-                row, seen = values[c, z, y, first:last], valid[c, z, y, first:last]
-                for x in range(one.size):
-                    row[x] = (one[x] == other[x]) & (one[x] != 0)
-                if zero_known:
-                    for x in range(one.size):
-                        seen[x] = here[x] & far[x]
-                else:
-                    for x in range(one.size):
-                        seen[x] = here[x] & far[x] & (one[x] != 0) & (other[x] != 0)
+            row, counts = values[c, z], valid[c, z]
+            if not (0 <= z + oz < depth and low < high and left + right < width):
+                row[:] = 0
+                counts[:] = 0
+                continue
+            row[:start] = 0
+            row[stop:] = 0
+            counts[:start] = 0
+            counts[stop:] = 0
+            one, other = labels[z, start:stop], labels[z + oz, start + shift : stop + shift]
+            out = row[start:stop]
+            for i in range(out.size):
+                out[i] = (one[i] == other[i]) & (one[i] != 0)
+            out = counts[start:stop]
+            if all_seen:
+                out[:] = 1
+            else:
+                here, far = seen[z, start:stop], seen[z + oz, start + shift : stop + shift]
+                for i in range(out.size):
+                    out[i] = here[i] & far[i]
+            if left + right:  # edges that leave their row have met the next one
+                for y in range(low, high):
+                    for x in range(y * width, y * width + left):
+                        row[x] = counts[x] = 0
+                    for x in range((y + 1) * width - right, (y + 1) * width):
+                        row[x] = counts[x] = 0
 
 
 @numba.njit(cache=True, nogil=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from segmend.catalog.labels import IGNORED
 from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.random import keyed_generator
@@ -26,6 +28,12 @@ Augmentation = Callable[
     [list[NDArray[Any]], tuple[float, float, float], np.random.Generator], list[NDArray[Any]]
 ]
 Sample = dict[str, Any]
+
+TRIED = 8
+"""Patches of a source that are tried before it is said that nothing of it counts."""
+
+FIRST = 256
+"""Queries among which those are looked for."""
 
 
 class Patches(Dataset[Sample]):
@@ -91,6 +99,10 @@ class Patches(Dataset[Sample]):
             BadInputError: in a forked process.
             ReadFailedError: if voxels cannot be read.
         """
+        return self.answer(query)
+
+    def answer(self, query: Query, *, augmented: bool = True) -> Sample:
+        """As ``patches[query]``, or the tissue as it is."""
         if os.getpid() != self._process:
             raise BadInputError(
                 "patches cannot be read in a forked process",
@@ -102,7 +114,7 @@ class Patches(Dataset[Sample]):
         voxel_size = self.mix.voxel_size or source.image.grid.voxel_size
         draw = keyed_generator("augment", *query.key)
         arrays = [image, *(a for a in layers if a is not None)]
-        for change in self.augment:
+        for change in self.augment if augmented else ():
             arrays = change(arrays, voxel_size, draw)
         image = arrays.pop(0)
         labels, known, classes = (None if a is None else arrays.pop(0) for a in layers)
@@ -111,7 +123,7 @@ class Patches(Dataset[Sample]):
         return sample | {
             "dataset": source.name,
             "licence": source.licence,
-            "box": source.image.grid.to_box(query.voxels),
+            "box": self.mix.box(source, query.voxels, self.size),
             "voxel_size": tuple(voxel_size),
         }
 
@@ -125,11 +137,15 @@ class Patches(Dataset[Sample]):
             ids, known = source.read_labels(query.voxels)
             if stored is not None:
                 known = known & stored.view(np.uint8)
-        layers = [ids, known, source.read_classes(query.voxels)]
-        if query.voxels.shape == self.size:
+        classes = source.read_classes(query.voxels)
+        if classes is not None and stored is not None:
+            classes = np.where(stored, classes, np.uint8(IGNORED))
+        layers = [ids, known, classes]
+        scale = self.mix.scale(source)
+        if scale == (1.0, 1.0, 1.0):
             return image, layers
-        moved = [None if a is None else nearest(a, self.size) for a in layers]
-        return linear(image, self.size), moved
+        moved = [None if a is None else nearest(a, self.size, scale) for a in layers]
+        return linear(image, self.size, scale), moved
 
     def _add_truth(
         self,
@@ -150,6 +166,33 @@ class Patches(Dataset[Sample]):
             values, valid = target.of(truth)
             sample[target.name] = _tensor(values)
             sample[f"{target.name}_valid"] = _tensor(valid)
+
+    def check_counts(self, queries: Iterable[Query]) -> None:
+        """Refuse a source of whose first samples no voxel counts for any target.
+
+        Up to `TRIED` samples of a source are made, usually one, without augmentation.
+
+        Raises:
+            NoSamplesError: naming the source.
+        """
+        tried: dict[int, int] = {}
+        counting: set[int] = set()
+        for query in queries if self.targets else ():
+            number = query.source
+            if number in counting or tried.get(number, 0) == TRIED:
+                continue
+            tried[number] = tried.get(number, 0) + 1
+            if _counts(self.targets, self.answer(query, augmented=False)):
+                counting.add(number)
+            if len(counting) == len(self.mix.sources):
+                break
+        for number in sorted(set(tried) - counting):
+            raise NoSamplesError(
+                f"no voxel of '{self.mix.sources[number].name}' counts for any target",
+                found=f"{tried[number]} patches were tried for "
+                f"{', '.join(target.name for target in self.targets)}",
+                fix="Sample want='known' or want='foreground', ignore less, or leave it out",
+            )
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
@@ -174,7 +217,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
 
 def batches(
     patches: Patches, queries: Iterable[Query], *, batch_size: int = 1, threads: int = 2
-) -> Iterator[Sample]:
+) -> Generator[Sample, None, None]:
     """Batches in the order of the queries, made ahead by threads of this process.
 
     Kernels and codecs hold no lock of the interpreter, so threads need no copies between
@@ -188,17 +231,23 @@ def batches(
 
     Raises:
         BadInputError: for a batch size below 1 or a negative number of threads.
-        NoSamplesError: for a batch in which no voxel of any target counts.
+        NoSamplesError: at once, for a source of which nothing counts; later for a batch in which
+            nothing does, which samplers that want ``known`` or ``foreground`` do not yield.
     """
     if batch_size < 1 or threads < 0:
         raise BadInputError(
             "batches need a size of at least 1, and threads of at least 0",
             found=f"batch_size {batch_size}, threads {threads}",
         )
-    return _batched(patches, _answers(patches, queries, threads), batch_size)
+    coming = iter(queries)
+    first = list(islice(coming, FIRST))
+    patches.check_counts(first)
+    return _batched(patches, _answers(patches, chain(first, coming), threads), batch_size)
 
 
-def _batched(patches: Patches, samples: Iterator[Sample], size: int) -> Iterator[Sample]:
+def _batched(
+    patches: Patches, samples: Iterator[Sample], size: int
+) -> Generator[Sample, None, None]:
     kept: list[Sample] = []
     for sample in samples:
         kept.append(sample)
@@ -210,14 +259,17 @@ def _batched(patches: Patches, samples: Iterator[Sample], size: int) -> Iterator
 
 
 def _counting(patches: Patches, batch: Sample) -> Sample:
-    valid = [batch[f"{target.name}_valid"] for target in patches.targets]
-    if valid and not any(bool(mask.any()) for mask in valid):
+    if patches.targets and not _counts(patches.targets, batch):
         raise NoSamplesError(
             "no voxel of a batch counts for any target",
             found=f"boxes {batch['box']} of {batch['dataset']}",
-            fix="Sample foreground (want='foreground'), or ignore less",
+            fix="Sample want='known' or want='foreground', or ignore less",
         )
     return batch
+
+
+def _counts(targets: Sequence[Target], sample: Sample) -> bool:
+    return any(bool(sample[f"{target.name}_valid"].any()) for target in targets)
 
 
 def _answers(patches: Patches, queries: Iterable[Query], threads: int) -> Iterator[Sample]:

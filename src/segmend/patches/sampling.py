@@ -18,7 +18,7 @@ from segmend.core.box import Triple, VoxelBox
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.random import keyed_generator
 from segmend.core.registry import unknown_name
-from segmend.patches.resample import stored_size
+from segmend.patches.resample import stored_size, stored_step
 from segmend.patches.sources import Mix, Source
 
 
@@ -59,9 +59,7 @@ def patch_size(source: Source, size: Triple, mix: Mix) -> Triple:
     Raises:
         BadInputError: if the source is smaller than the patch.
     """
-    stored = size
-    if mix.voxel_size is not None:
-        stored = stored_size(size, mix.voxel_size, source.image.grid.voxel_size)
+    stored = stored_size(size, mix.scale(source))
     if min(size) < 1 or any(n > m for n, m in zip(stored, source.voxels.shape, strict=True)):
         raise BadInputError(
             f"a patch of {stored} voxels (z, y, x) does not fit into '{source.name}'",
@@ -96,7 +94,7 @@ class AnyStart:
 class MaskedStarts:
     """Starts of patches that hold enough of something, counted once for all of them.
 
-    Counting needs 8 bytes a voxel of the source; afterwards one bit a start is kept.
+    Counting needs about 13 bytes a voxel of the source; afterwards one bit a start is kept.
 
     Args:
         source: What the patches lie in.
@@ -107,7 +105,7 @@ class MaskedStarts:
         NoSamplesError: if no patch holds as much.
     """
 
-    def __init__(self, source: Source, counts: NDArray[np.int64], *, least: int = 1) -> None:
+    def __init__(self, source: Source, counts: NDArray[Any], *, least: int = 1) -> None:
         fits = counts >= max(1, least)
         self._corner, self._shape = source.voxels.start, fits.shape
         self._bits = np.packbits(fits.reshape(-1, fits.shape[2]), axis=1)
@@ -129,11 +127,11 @@ class MaskedStarts:
         return self._corner[0] + z, self._corner[1] + y, self._corner[2] + x
 
 
-def box_sums(mask: NDArray[np.bool_], size: Triple) -> NDArray[np.int64]:
+def box_sums(mask: NDArray[np.bool_], size: Triple) -> NDArray[Any]:
     """How many voxels of a mask each box of a size holds, by its start (integral image)."""
-    sums = mask.astype(np.int64)
+    sums: NDArray[Any] = mask.astype(np.int32 if mask.size < 2**31 else np.int64)
     for axis, n in enumerate(size):
-        total = np.cumsum(sums, axis=axis)
+        total = np.cumsum(sums, axis=axis, dtype=sums.dtype)
         total = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis)
         after = total.take(range(n, total.shape[axis]), axis)
         sums = after - total.take(range(total.shape[axis] - n), axis)
@@ -155,7 +153,8 @@ def contact_counts(ids: NDArray[Any], size: Triple) -> NDArray[np.int64]:
 
 
 Points = Mapping[str, Sequence[Sequence[float]]]
-Want = Literal["anything", "foreground", "contact"]
+Want = Literal["anything", "known", "foreground", "contact"]
+_WANTS: tuple[Want, ...] = ("anything", "known", "foreground", "contact")
 
 
 @dataclass(slots=True)
@@ -166,9 +165,10 @@ class RandomSampler:
         mix: The sources.
         size: Patch, voxels ``(z, y, x)`` of what the network sees.
         length: Samples per epoch.
-        want: ``anything``: every start as likely; ``foreground``: patches with a share of labelled
-            voxels; ``contact``: patches in which two segments touch.
-        share: Of the patch's voxels that must be foreground.
+        want: ``anything``: every start as likely; ``known``: patches of which a share is not
+            unknown (invalid, ignored, not stored); ``foreground``: of which a share is labelled;
+            ``contact``: patches in which two segments touch.
+        share: Of the patch's voxels that must be known or foreground.
         balance: Classes of which each sample holds one, in equal parts; needs sources with classes.
         seed: Of everything random.
         epoch: Set it before each epoch.
@@ -185,9 +185,8 @@ class RandomSampler:
     _starts: list[list[Starts]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.want not in ("anything", "foreground", "contact"):
-            known = {"anything": None, "foreground": None, "contact": None}
-            raise unknown_name("want of a sampler", self.want, known)
+        if self.want not in _WANTS:
+            raise unknown_name("want of a sampler", self.want, dict.fromkeys(_WANTS))
         if not 0 <= self.share <= 1 or self.length < 1:
             raise BadInputError(
                 "a sampler needs a share in [0, 1] and a length of at least 1",
@@ -211,13 +210,16 @@ class RandomSampler:
             return [MaskedStarts(source, box_sums(classes == v, size)) for v in present]
         if self.want == "anything":
             return [AnyStart(source.voxels, size)]
-        if source.labels is None:
-            raise BadInputError(f"'{source.name}' has no labels to look for {self.want} in")
-        ids, _ = source.read_labels(source.voxels)
         if self.want == "contact":
+            if source.labels is None:
+                raise BadInputError(f"'{source.name}' has no labels to look for contact in")
+            ids, _ = source.read_labels(source.voxels)
             return [MaskedStarts(source, contact_counts(ids, size))]
+        mask = source.mask(self.want)
+        if mask.all():
+            return [AnyStart(source.voxels, size)]
         least = int(np.ceil(self.share * np.prod(size)))
-        return [MaskedStarts(source, box_sums(ids != 0, size), least=least)]
+        return [MaskedStarts(source, box_sums(mask, size), least=least)]
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose samples the next iteration yields."""
@@ -260,7 +262,9 @@ class GridSampler(_Listed):
             stored = patch_size(source, size, mix)
             if any(not 0 <= o < s for o, s in zip(overlap, stored, strict=True)):
                 raise BadInputError(f"overlap {overlap} must be below the patch's {stored}")
-            axes = zip(source.voxels.start, source.voxels.stop, stored, overlap, strict=True)
+            filled = stored_step(size, mix.scale(source))
+            step = [max(1, f - o) for f, o in zip(filled, overlap, strict=True)]
+            axes = zip(source.voxels.start, source.voxels.stop, stored, step, strict=True)
             for start in product(*(_grid_starts(*axis) for axis in axes)):
                 self._queries.append(Query(number, _box(start, stored), (0, 0, len(self))))
 
@@ -301,9 +305,9 @@ class PointSampler(_Listed):
             raise NoSamplesError("there is no point to take patches around")
 
 
-def _grid_starts(start: int, stop: int, size: int, overlap: int) -> list[int]:
+def _grid_starts(start: int, stop: int, size: int, step: int) -> list[int]:
     last = stop - size
-    return [*range(start, last, size - overlap), last]
+    return [*range(start, last, step), last]
 
 
 def _box(start: Sequence[int], size: Triple) -> VoxelBox:

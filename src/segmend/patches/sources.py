@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
 from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
-from segmend.core.box import Box, VoxelBox
+from segmend.core.box import Box, Point, Triple, VoxelBox, picometres
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.ids import Ids, as_ids
 from segmend.core.registry import unknown_name
+from segmend.patches.resample import scale_of
 from segmend.volumes.volume import Volume
+
+SLAB = 32
+"""Sections of labels in memory at a time while they are counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a key of a mix: itself, not its arrays
@@ -97,6 +101,30 @@ class Source:
             values = np.where(block.coverage.mask(), values, np.uint8(IGNORED))
         return values
 
+    def mask(self, want: Literal["foreground", "known"]) -> NDArray[np.bool_]:
+        """Where there is what is wanted, over all `voxels`, read section by section.
+
+        Args:
+            want: ``foreground``: an id that is not background; ``known``: labels or classes say
+                something, background included.
+
+        Raises:
+            BadInputError: if the source has no layer that could tell.
+        """
+        whole = self.voxels
+        if self.labels is None and (want == "foreground" or self.classes is None):
+            raise BadInputError(f"'{self.name}' has no labels to look for {want} in")
+        mask = np.zeros(whole.shape, np.bool_)
+        for low in range(whole.start[0], whole.stop[0], SLAB):
+            slab = whole.clip(0, low, low + SLAB)
+            part = mask[low - whole.start[0] :][: slab.shape[0]]
+            if self.labels is not None:
+                ids, known = self.read_labels(slab)
+                part |= (ids != 0) if want == "foreground" else known.view(np.bool_)
+            if want == "known" and (classes := self.read_classes(slab)) is not None:
+                part |= classes != IGNORED
+        return mask
+
 
 def source_of(
     dataset: Dataset,
@@ -148,6 +176,21 @@ class Mix:
     sources: tuple[Source, ...]
     shares: tuple[float, ...]
     voxel_size: tuple[float, float, float] | None = None
+
+    def scale(self, source: Source) -> Point:
+        """Length of a patch's voxel in stored ones of a source, by axis; 1 where none is asked."""
+        stored = source.image.grid.voxel_size
+        return scale_of(self.voxel_size or stored, stored)
+
+    def box(self, source: Source, voxels: VoxelBox, size: Triple) -> Box:
+        """Where a patch of ``size`` voxels that reads a box of stored ones lies, nm."""
+        grid = source.image.grid
+        if self.voxel_size is None:
+            return grid.to_box(voxels)
+        start = grid.to_box(voxels).start_pm
+        step = picometres(self.voxel_size)
+        z, y, x = (a + n * w for a, n, w in zip(start, size, step, strict=True))
+        return Box.from_picometres(start, (z, y, x))
 
 
 def mix(

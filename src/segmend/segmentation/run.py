@@ -238,7 +238,7 @@ def as_function(network: UNet, *, device: str = "cpu") -> Network:
 
     def answer(image: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits = network(torch.from_numpy(scaled(image))[None, None].to(device))[0]
+            logits = network(scaled(torch.from_numpy(image)[None, None].to(device)))[0]
             parts = [torch.sigmoid(logits[:split]), torch.softmax(logits[split:], dim=0)]
             return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
 

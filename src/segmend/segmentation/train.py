@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from segmend.catalog.labels import IGNORED
 from segmend.core.errors import BadInputError, SegmendError
-from segmend.segmentation.crops import Crop, CropReader
+from segmend.patches.patches import Sample
 from segmend.segmentation.inference import Report, quiet
+from segmend.segmentation.lessons import Lessons
 from segmend.segmentation.network import UNet
 
 LogRow = Mapping[str, float]
@@ -38,7 +38,7 @@ class TrainSettings:
 
     Attributes:
         steps: Steps in all.
-        crops: Crops per step.
+        crops: Patches per step.
         learning_rate: At its peak.
         seed: Key of every random draw.
         validate_every: Steps between validations, each also a point to resume from.
@@ -87,8 +87,7 @@ def new_state(network: UNet, settings: TrainSettings) -> State:
 
 def train(
     state: State,
-    crops: CropReader,
-    validation: CropReader | None,
+    lessons: Lessons,
     settings: TrainSettings,
     *,
     class_weights: Sequence[float] = (),
@@ -103,8 +102,8 @@ def train(
 
     Args:
         state: Changed in place.
-        crops: What is learnt from.
-        validation: What the best weights are chosen by; None: the last ones are kept.
+        lessons: What is learnt from, and the patches that the best weights are chosen by; without
+            those the last weights are kept.
         settings: How.
         class_weights: What a voxel of each class counts (`class_weights_of`).
         device: ``cpu`` or ``cuda``.
@@ -114,58 +113,58 @@ def train(
     Raises:
         SegmendError: if the loss is not finite.
     """
-    held_back = validation.grid() if validation is not None else []
     network = state.network.to(device)
     weights = torch.tensor(class_weights, dtype=torch.float32, device=device)
-    while state.step < settings.steps:
-        started = time.perf_counter()
-        rate = learning_rate(state.step, settings)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        numbers = range(state.step * settings.crops, (state.step + 1) * settings.crops)
-        batch = [crops.random(settings.seed, number) for number in numbers]
-        losses = _learn(state, batch, weights)
-        state.step += 1
-        row = {"step": state.step, "learning_rate": rate, **losses}
-        _check_finite(row)
-        due = state.step % settings.validate_every == 0 or state.step == settings.steps
-        if due and held_back:
-            row["validation_loss"] = validate(network, held_back, weights)
+    with closing(lessons.batches(state.step * settings.crops, settings.crops)) as coming:
+        while state.step < settings.steps:
+            started = time.perf_counter()
+            rate = learning_rate(state.step, settings)
+            for group in state.optimiser.param_groups:
+                group["lr"] = rate
+            losses = _learn(state, next(coming), weights)
+            state.step += 1
+            row = {"step": state.step, "learning_rate": rate, **losses}
             _check_finite(row)
-        row["seconds"] = round(time.perf_counter() - started, 3)
-        state.log.append(row)
-        if due:
-            loss = row.get("validation_loss", -float(state.step))
-            if loss < state.best_loss:
-                state.best, state.best_loss = _copy(network), loss
-            save(state)
-        report("training", state.step, settings.steps)
+            due = state.step % settings.validate_every == 0 or state.step == settings.steps
+            if due and lessons.held_back:
+                row["validation_loss"] = validate(network, lessons.held_back, weights)
+                _check_finite(row)
+            row["seconds"] = round(time.perf_counter() - started, 3)
+            state.log.append(row)
+            if due:
+                _keep(state, row)
+                save(state)
+            report("training", state.step, settings.steps)
     network.load_state_dict(state.best)
     network.eval()
 
 
-def class_weights_of(
-    crops: CropReader, settings: TrainSettings, *, sample: int = 16
-) -> list[float]:
+def _keep(state: State, row: LogRow) -> None:
+    """Remember the weights if they are the best so far; the last ones where nothing tells."""
+    loss = row.get("validation_loss", -float(state.step))
+    if loss < state.best_loss:
+        state.best, state.best_loss = _copy(state.network), loss
+
+
+def class_weights_of(lessons: Lessons, classes: int, *, sample: int = 16) -> list[float]:
     """What a voxel of each class counts: rare classes more, by the root of how rare they are.
 
     Args:
-        crops: Where the classes are counted, in as many crops as ``sample`` says.
-        settings: Whose seed draws the crops.
-        sample: Crops.
+        lessons: Where the classes are counted, in their first patches.
+        classes: How many there are; 0: none are learnt.
+        sample: Patches.
 
     Returns:
-        One number per class of the vocabulary; 1 on the average voxel, and for a class not seen.
+        One number per class; 1 on the average voxel, and for a class not seen.
     """
-    names = crops.tissue.vocabulary
-    counts = np.zeros(IGNORED + 1, np.int64)
-    if names:
-        for number in range(sample):
-            classes = crops.random(settings.seed, number).classes
-            counts += np.bincount(classes.ravel(), minlength=len(counts))
-    seen = counts[: len(names)].astype(np.float64)
-    if not seen.any():
-        return [1.0] * len(names)
+    counts = np.zeros(classes, np.int64)
+    for number in range(min(sample, len(lessons.sampler)) if classes else 0):
+        made = lessons.sample(number)
+        known = made["semantic"][made["semantic_valid"] > 0].numpy()
+        counts += np.bincount(known, minlength=classes)
+    if not counts.any():
+        return [1.0] * classes
+    seen = counts.astype(np.float64)
     weights = np.where(seen > 0, 1 / np.sqrt(np.maximum(seen, 1)), 0)
     mean = (weights * seen).sum() / seen.sum()
     return [float(w) if w else 1.0 for w in weights / mean]
@@ -180,7 +179,7 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _learn(state: State, batch: Sequence[Crop], weights: Tensor) -> dict[str, float]:
+def _learn(state: State, batch: Sample, weights: Tensor) -> dict[str, float]:
     network = state.network.train()
     affinity, classes = losses_of(network, batch, weights)
     loss = affinity + classes
@@ -195,27 +194,25 @@ def _learn(state: State, batch: Sequence[Crop], weights: Tensor) -> dict[str, fl
     }
 
 
-def losses_of(network: UNet, batch: Sequence[Crop], weights: Tensor) -> tuple[Tensor, Tensor]:
+def losses_of(network: UNet, batch: Sample, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of valid affinities and cross-entropy of known classes."""
     device = weights.device
-    image = torch.from_numpy(np.stack([scaled(crop.image) for crop in batch])[:, None])
-    logits = network(image.to(device))
+    logits = network(scaled(batch["image"].to(device)))
     split = len(network.shape.offsets)
-    zero = logits.sum() * 0
-    affinity = classes = zero
+    affinity = classes = logits.sum() * 0
     if split:
-        wanted = torch.from_numpy(np.stack([crop.affinities for crop in batch])).to(device)
-        valid = torch.from_numpy(np.stack([crop.valid for crop in batch])).to(device)
+        wanted, valid = (batch[k].to(device) for k in ("affinities", "affinities_valid"))
         loss = functional.binary_cross_entropy_with_logits(
             logits[:, :split], wanted.float(), reduction="none"
         )
         weight = _balanced(wanted, valid)
         affinity = (loss * weight).sum() / weight.sum().clamp(min=1)
     if logits.shape[1] > split:
-        known = torch.from_numpy(np.stack([crop.classes for crop in batch])).to(device)
-        if (known != IGNORED).any():
+        said, known = (batch[k][:, 0].to(device) for k in ("semantic", "semantic_valid"))
+        if known.any():
+            said = torch.where(known > 0, said, IGNORED)
             classes = functional.cross_entropy(
-                logits[:, split:], known.long(), weight=weights, ignore_index=IGNORED
+                logits[:, split:], said.long(), weight=weights, ignore_index=IGNORED
             )
     return affinity, classes
 
@@ -232,16 +229,16 @@ def _balanced(wanted: Tensor, valid: Tensor) -> Tensor:
     return valid * torch.where(wanted > 0, 0.5 / share, 0.5 / (1 - share))
 
 
-def scaled(image: NDArray[Any]) -> NDArray[np.float32]:
+def scaled(image: Tensor) -> Tensor:
     """uint8 to what the network sees, about -1 to 1."""
-    return (image.astype(np.float32) - np.float32(128)) / np.float32(64)
+    return (image.float() - 128) / 64
 
 
-def validate(network: UNet, crops: Sequence[Crop], weights: Tensor) -> float:
-    """Mean loss over crops, nothing changed at random."""
+def validate(network: UNet, patches: Sequence[Sample], weights: Tensor) -> float:
+    """Mean loss over patches, nothing changed at random."""
     network.eval()
     with torch.inference_mode():
-        losses = [losses_of(network, [crop], weights) for crop in crops]
+        losses = [losses_of(network, patch, weights) for patch in patches]
         values = [(affinity + classes).item() for affinity, classes in losses]
     return float(np.mean(values))
 
