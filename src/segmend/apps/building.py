@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ from segmend.apps.progress import Progress
 from segmend.build.commits import ShardOutcome
 from segmend.build.engines.engine import Engine, engine_of
 from segmend.build.frozen import FrozenPlan, read_frozen
+from segmend.build.in_bucket import adopt, check_bucket, complete_in, freeze_in, is_finished
 from segmend.build.pipeline import Built, build, check_output, freeze
 from segmend.build.plan import Plan, make_plan
-from segmend.build.resume import rebuild, resume
+from segmend.build.resume import rebuild, resume, template_of
 from segmend.build.settings import PlanSettings, load_settings
+from segmend.build.units import ShardUnit
+from segmend.core.errors import OutputError
 from segmend.core.settings import settings
+from segmend.shards.layout import SHARDS_CSV
+from segmend.store.bucket import Bucket, is_bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,17 @@ def plan_benchmark(order: Order, progress: Progress) -> Plan:
     return make_plan(found, order.folder, engine=engine, report=progress.report)
 
 
-def freeze_benchmark(order: Order, out: Path, progress: Progress) -> Plan:
-    """Find every row of a benchmark and freeze the plan in a new folder."""
-    check_output(out)
+def freeze_benchmark(order: Order, out: str, progress: Progress) -> Plan:
+    """Find every row of a benchmark and freeze the plan in a new folder or an empty bucket."""
+    if is_bucket(out):
+        bucket = Bucket(out)
+        check_bucket(bucket)
+        plan = plan_benchmark(order, progress)
+        freeze_in(bucket, plan, work_folder(bucket))
+        return plan
+    check_output(Path(out))
     plan = plan_benchmark(order, progress)
-    freeze(plan, out)
+    freeze(plan, Path(out))
     return plan
 
 
@@ -84,6 +96,55 @@ def resume_benchmark(order: Order, out: Path, progress: Progress) -> tuple[Built
         done=_Counted(progress, plan.n_rows),
     )
     return built, plan
+
+
+def build_in_bucket(
+    order: Order, bucket: Bucket, work: Path, progress: Progress
+) -> tuple[Built, FrozenPlan]:
+    """Build a benchmark into an empty prefix of a bucket.
+
+    Args:
+        order: What.
+        bucket: Where.
+        work: Folder to create for what is small.
+        progress: Where to say what is happening.
+    """
+    found = order.settings()
+    check_bucket(bucket)  # before the minutes, not after
+    plan = plan_benchmark(order, progress)
+    frozen = freeze_in(bucket, plan, work)
+    progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
+    return _completed_in(bucket, frozen, template_of(frozen, found, order.folder), order, progress)
+
+
+def resume_in_bucket(
+    order: Order, bucket: Bucket, work: Path, progress: Progress
+) -> tuple[Built, FrozenPlan]:
+    """Go on with an unfinished build in a bucket, on this machine or another.
+
+    Raises:
+        OutputError: if it is finished already.
+    """
+    frozen = adopt(bucket, work)
+    if is_finished(bucket):
+        raise OutputError(f"{bucket.url} is finished already", found=f"it has a {SHARDS_CSV}")
+    progress.say(f"going on with {frozen.n_rows} rows in {len(frozen.shards)} shards")
+    template = template_of(frozen, order.settings(), order.folder)
+    return _completed_in(bucket, frozen, template, order, progress)
+
+
+def _completed_in(
+    bucket: Bucket, frozen: FrozenPlan, template: ShardUnit, order: Order, progress: Progress
+) -> tuple[Built, FrozenPlan]:
+    done = _Counted(progress, frozen.n_rows)
+    built = complete_in(bucket, frozen, template, engine=order.opened_engine(), done=done)
+    return built, frozen
+
+
+def work_folder(bucket: Bucket) -> Path:
+    """Where the small files of a build in a bucket are kept unless the user says."""
+    name = hashlib.sha256(bucket.url.encode()).hexdigest()[:16]
+    return settings().cache_dir / "builds" / name
 
 
 def rebuild_benchmark(order: Order, out: Path, progress: Progress) -> Sequence[str]:

@@ -125,7 +125,7 @@ def complete(
         ]
         try:
             if free:
-                workers.run(work, _units(plan, template, free), done=tell)
+                workers.run(work, units_of(plan, template, free), done=tell)
             elif all(outcomes):
                 _finish(plan, [outcome for outcome in outcomes if outcome], watch)
             else:
@@ -185,7 +185,8 @@ def _commit_of(plan: FrozenPlan, shard: int) -> Path:
     return commit_path(plan.folder, plan.shards[shard].split, plan.shards[shard].shard_id)
 
 
-def _units(plan: FrozenPlan, template: ShardUnit, shards: list[int]) -> Iterator[ShardUnit]:
+def units_of(plan: FrozenPlan, template: ShardUnit, shards: list[int]) -> Iterator[ShardUnit]:
+    """Some shards of a plan as work."""
     for i in shards:
         yield dataclasses.replace(
             template,
@@ -198,7 +199,7 @@ def _units(plan: FrozenPlan, template: ShardUnit, shards: list[int]) -> Iterator
 def _finish(plan: FrozenPlan, outcomes: list[ShardOutcome], watch: LeaseWatch) -> None:
     """Make the benchmark of committed shards, unless another build is at it."""
     account = closure(outcomes)
-    _check(account, outcomes)
+    check_complete(account, outcomes)
     work = plan.folder / WORK_FOLDER
     ours = work / "leases" / "finish"
     with lease(ours) as free:
@@ -213,7 +214,13 @@ def _finish(plan: FrozenPlan, outcomes: list[ShardOutcome], watch: LeaseWatch) -
     shutil.rmtree(work, ignore_errors=True)  # two builds may both see it done
 
 
-def _check(account: Closure, outcomes: list[ShardOutcome]) -> None:
+def check_complete(account: Closure, outcomes: list[ShardOutcome]) -> None:
+    """Check that every planned row is explained and every split has rows.
+
+    Raises:
+        IncompleteBuildError: if a planned row is neither committed nor failed with a reason.
+        NoSamplesError: if every row of a split failed.
+    """
     if account.unexplained:
         raise IncompleteBuildError(
             f"{account.unexplained} planned rows are neither committed nor failed with a reason",

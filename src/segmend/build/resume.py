@@ -55,10 +55,15 @@ def status(out: Path) -> Status:
         PlanError: if it holds no plan.
         ReadFailedError: if what it holds cannot be read.
     """
-    plan = read_frozen(out)
-    finished = not unfinished(out)
-    found = read_ledger(out)[1] if finished else [o for o in outcomes_of(plan) if o]
     leases = commit_path(out, "train", 0).parents[1] / "leases"
+    being_made = len(list(leases.iterdir())) if leases.is_dir() else 0
+    return status_of(out, finished=not unfinished(out), being_made=being_made)
+
+
+def status_of(out: Path, *, finished: bool, being_made: int) -> Status:
+    """As `status`, for a folder of which somebody else knows whether it is finished."""
+    plan = read_frozen(out)
+    found = read_ledger(out)[1] if finished else [o for o in outcomes_of(plan) if o]
     failed: dict[str, int] = {}
     for failure in (f for outcome in found for f in outcome.failures):
         failed[failure.reason] = failed.get(failure.reason, 0) + 1
@@ -70,7 +75,7 @@ def status(out: Path) -> Status:
         planned=plan.n_rows,
         committed=sum(outcome.committed for outcome in found),
         failed=failed,
-        being_made=len(list(leases.iterdir())) if leases.is_dir() else 0,
+        being_made=being_made,
     )
 
 
@@ -103,7 +108,7 @@ def resume(
             found=f"it has a {SHARDS_CSV}",
             fix="`segmend verify` checks it, `segmend rebuild` mends it",
         )
-    return complete(plan, _template(plan, settings, folder), engine=engine, done=done)
+    return complete(plan, template_of(plan, settings, folder), engine=engine, done=done)
 
 
 def rebuild(
@@ -133,7 +138,7 @@ def rebuild(
         ReadFailedError: if its ledger cannot be read.
     """
     plan = read_frozen(out)
-    template = _template(plan, settings, folder)
+    template = template_of(plan, settings, folder)
     _, outcomes = read_ledger(out)
     damaged = [o for o in outcomes if o.record and not _intact(out, o)]
     with output_errors(out):
@@ -147,8 +152,13 @@ def rebuild(
     return tuple(o.record.path for o in damaged if o.record)
 
 
-def _template(plan: FrozenPlan, settings: PlanSettings, folder: Path) -> ShardUnit:
-    """What shards are drawn from, opened again and compared with what was planned on."""
+def template_of(plan: FrozenPlan, settings: PlanSettings, folder: Path) -> ShardUnit:
+    """What shards are drawn from, opened again and compared with what was planned on.
+
+    Raises:
+        PlanError: if the settings are others, the plan was edited, or a volume is not the one it
+            was planned on.
+    """
     if _without_paths(settings) != _without_paths(plan.settings):
         raise PlanError(
             "the plan file is not the one this build was begun with",

@@ -77,7 +77,7 @@ def make_shard(unit: ShardUnit, folder: Path) -> ShardOutcome | None:
         done = read_commit(folder, unit.split, unit.shard_id)
         if done is not None:
             return done
-        outcome = _drawn(unit, folder)
+        outcome = drawn_shard(unit, folder)
         write_commit(folder, outcome)
         return outcome
 
@@ -87,7 +87,8 @@ def lease_path(folder: Path, split: str, shard_id: int) -> Path:
     return commit_path(folder, split, shard_id).parents[1] / "leases" / f"{split}-{shard_id:05d}"
 
 
-def _drawn(unit: ShardUnit, folder: Path) -> ShardOutcome:
+def drawn_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
+    """Draw every row of a shard and write it below a folder, without recording it."""
     failures: list[RowFailure] = []
     rows = _rows(unit, failures)
     first = next(rows, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from segmend.core.errors import NoSamplesError, ReadFailedError, VerificationError
 from segmend.core.random import keyed_unit
-from segmend.core.sample import SAMPLE_TYPES, SPLITS, SchemaVersion
-from segmend.shards.arrow import schema_version
+from segmend.core.sample import ROW_SCHEMAS, SAMPLE_TYPES, SPLITS, SchemaVersion
 from segmend.shards.card import CardFacts, write_card
 from segmend.shards.croissant import write_croissant
 from segmend.shards.figure import write_figure
@@ -55,25 +54,47 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
         VerificationError: if a shard is not the one of its record, or a key occurs twice.
     """
     folder = Path(folder)
+
+    def sidecar_of(record: ShardRecord) -> pa.Table:
+        _check_committed(folder, record)
+        return shard_sidecar(folder, record.path)
+
+    def rows_of(places: Sequence[RowPlace]) -> Iterator[Row]:
+        return stored_rows(folder, places)
+
+    finish_from(folder, records, facts, sidecar_of=sidecar_of, rows_of=rows_of)
+
+
+def finish_from(
+    folder: Path,
+    records: Sequence[ShardRecord],
+    facts: CardFacts,
+    *,
+    sidecar_of: Callable[[ShardRecord], pa.Table],
+    rows_of: Callable[[Sequence[RowPlace]], Iterable[Row]],
+) -> None:
+    """As `finish`, for shards that lie elsewhere.
+
+    Args:
+        folder: Where to write what stands beside the shards.
+        records: As `finish` takes them.
+        facts: As `finish` takes them.
+        sidecar_of: The sidecar rows of a shard.
+        rows_of: Stored rows by their place.
+
+    Raises:
+        NoSamplesError: if there are no shards.
+        VerificationError: if a key occurs twice.
+    """
     if not records:
         raise NoSamplesError(f"{folder} has no shards to finish")
     for stale in (SHARDS_CSV, AUDIT_FILE):
         (folder / stale).unlink(missing_ok=True)
     (folder / sidecar_path("train")).parent.mkdir(exist_ok=True)
     ordered = in_order(records)
-    sidecars = {split: _split_sidecar(folder, ordered, split) for split in SPLITS}
-    filled = {split: table for split, table in sidecars.items() if table is not None}
-    everything = pa.concat_tables(filled.values())
-    _check_unique(everything)
-    for split in SPLITS:
-        path = folder / sidecar_path(split)
-        if split in filled:
-            with atomic_file(path) as temporary:
-                pq.write_table(filled[split], temporary, write_page_checksum=True)
-        else:
-            path.unlink(missing_ok=True)  # of an earlier build that had the split
-    version = _version(folder, ordered[0])
-    demo = list(demo_rows(folder, everything))
+    everything = _write_sidecars(folder, ordered, sidecar_of)
+    demo = list(rows_of(demo_places(everything)))
+    version = version_of(demo[0])
     with atomic_file(folder / DEMO) as temporary:
         write_rows(temporary, demo, version=version)
     write_figure(folder, demo, version)
@@ -84,9 +105,30 @@ def finish(folder: str | Path, records: Sequence[ShardRecord], facts: CardFacts)
     write_shards_csv(folder, ordered)
 
 
-def _version(folder: Path, record: ShardRecord) -> SchemaVersion:
-    path = folder / record.path
-    return schema_version(pq.read_schema(path), str(path))
+def _write_sidecars(
+    folder: Path, records: Sequence[ShardRecord], sidecar_of: Callable[[ShardRecord], pa.Table]
+) -> pa.Table:
+    """Write the sidecar of each split; all of them as one table."""
+    filled = {}
+    for split in SPLITS:
+        tables = [sidecar_of(record) for record in records if record.split == split]
+        if tables:
+            filled[split] = pa.concat_tables(tables).combine_chunks()
+    everything = pa.concat_tables(filled.values())
+    _check_unique(everything)
+    for split in SPLITS:
+        path = folder / sidecar_path(split)
+        if split in filled:
+            with atomic_file(path) as temporary:
+                pq.write_table(filled[split], temporary, write_page_checksum=True)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier build that had the split
+    return everything
+
+
+def version_of(row: Row) -> SchemaVersion:
+    """Version of the schema that a stored row has."""
+    return next(v for v, schema in ROW_SCHEMAS.items() if tuple(row) == schema.names)
 
 
 def count_rows(sidecar: pa.Table) -> Counter[tuple[str, str]]:
@@ -108,27 +150,26 @@ def demo_keys(sidecar: pa.Table) -> list[str]:
     return chosen
 
 
-def demo_rows(folder: Path, sidecar: pa.Table) -> Iterator[Row]:
-    """The rows of ``demo.parquet``, as stored in their shards."""
+RowPlace = tuple[str, int, int]
+"""Shard, row group and row."""
+
+
+def demo_places(sidecar: pa.Table) -> list[RowPlace]:
+    """Where the rows of ``demo.parquet`` lie, in its order."""
     keys, *place = _values(sidecar, "combined_sample_hash", "shard", "row_group", "row")
     places = dict(zip(keys, zip(*place, strict=True), strict=True))
-    for key in demo_keys(sidecar):
-        shard, group, row = places[key]
+    return [places[key] for key in demo_keys(sidecar)]
+
+
+def stored_rows(folder: Path, places: Sequence[RowPlace]) -> Iterator[Row]:
+    """Rows as they are stored in the shards of a folder."""
+    for shard, group, row in places:
         with pq.ParquetFile(folder / shard, page_checksum_verification=True) as file:
             yield file.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0]
 
 
 def _values(table: pa.Table, *columns: str) -> list[list[Any]]:
     return [table.column(name).to_pylist() for name in columns]
-
-
-def _split_sidecar(folder: Path, records: Sequence[ShardRecord], split: str) -> pa.Table | None:
-    tables = []
-    for record in records:
-        if record.split == split:
-            _check_committed(folder, record)
-            tables.append(shard_sidecar(folder, record.path))
-    return pa.concat_tables(tables).combine_chunks() if tables else None
 
 
 def _check_committed(folder: Path, record: ShardRecord) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segmend.apps.cli.options import as_json, engine, overrides, workers
 from segmend.apps.progress import Progress
 from segmend.apps.tables import counts_table
-from segmend.core.errors import IncompleteBuildError, require
+from segmend.core.errors import BadInputError, IncompleteBuildError, require
+from segmend.store.bucket import Bucket, is_bucket
+
+if TYPE_CHECKING:
+    from segmend.apps.building import Order
+    from segmend.build.frozen import FrozenPlan
+    from segmend.build.pipeline import Built
 
 
 class PlanOrVerb(click.Group):
@@ -40,7 +47,12 @@ def build() -> None:
 
 @build.command("plan", epilog="Example: segmend build examples/fib25.toml --out bench --workers 2")
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
+@click.option("--out", required=True, help="Folder to create, or s3://BUCKET/NAME, gs://...")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    help="With a bucket: folder for what is small (default: in the cache).",
+)
 @click.option("--resume", is_flag=True, help="Go on with the unfinished build in --out.")
 @click.option("--audit", is_flag=True, help="Audit it for leaks when it is complete.")
 @overrides
@@ -49,7 +61,8 @@ def build() -> None:
 @as_json
 def build_plan(
     plan: Path,
-    out: Path,
+    out: str,
+    work: Path | None,
     resume: bool,
     audit: bool,
     overrides: tuple[str, ...],
@@ -60,13 +73,19 @@ def build_plan(
     """Build the benchmark of PLAN (the word ``plan`` may be left out)."""
     require("numba", extra="build")
     from segmend.apps.auditing import audit_benchmark, keep_audit
-    from segmend.apps.building import Order, build_benchmark, resume_benchmark
+    from segmend.apps.building import Order
     from segmend.shards.reader import Benchmark
 
+    if is_bucket(out) and audit:
+        raise BadInputError(
+            "--audit writes its result beside the shards, which are in a bucket",
+            fix=f"Build without it, then: segmend audit {out}",
+        )
+    if work is not None and not is_bucket(out):
+        raise BadInputError("--work is for builds into a bucket", found=f"--out is {out}")
     order = Order(plan, overrides, engine, workers)
-    make = resume_benchmark if resume else build_benchmark
     with Progress(quiet=as_json) as progress:
-        built, made = make(order, out, progress)
+        built, made = _made(order, out, progress, work=work, resume=resume)
         if audit:
             benchmark = Benchmark.open(out)
             keep_audit(benchmark, audit_benchmark(benchmark, progress=progress))
@@ -75,7 +94,7 @@ def build_plan(
         click.echo(
             json.dumps(
                 {
-                    "folder": str(built.folder),
+                    "folder": out,
                     "plan_hash": made.content_hash,
                     "planned": account.planned,
                     "committed": account.committed,
@@ -95,15 +114,29 @@ def build_plan(
     click.echo(f"next: segmend verify {out}" + ("" if audit else f"; segmend audit {out}"))
 
 
+def _made(
+    order: Order, out: str, progress: Progress, *, work: Path | None, resume: bool
+) -> tuple[Built, FrozenPlan]:
+    from segmend.apps import building
+
+    if is_bucket(out):
+        bucket = Bucket(out)
+        make = building.resume_in_bucket if resume else building.build_in_bucket
+        return make(order, bucket, work or building.work_folder(bucket), progress)
+    make_here = building.resume_benchmark if resume else building.build_benchmark
+    return make_here(order, Path(out), progress)
+
+
 @build.command(epilog="Example: segmend build status bench")
-@click.argument("benchmark", type=click.Path(path_type=Path))
+@click.argument("benchmark")
 @as_json
-def status(benchmark: Path, as_json: bool) -> None:
+def status(benchmark: str, as_json: bool) -> None:
     """Say how far the build in BENCHMARK is; exits with 7 while it is not complete."""
     require("numba", extra="build")
+    from segmend.build.in_bucket import status_in
     from segmend.build.resume import status as status_of
 
-    found = status_of(benchmark)
+    found = status_in(Bucket(benchmark)) if is_bucket(benchmark) else status_of(Path(benchmark))
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:

@@ -17,7 +17,7 @@ from segmend.core.errors import require
 @click.command(epilog="Example: segmend plan examples/fib25.toml --dry-run")
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would be made, and what it costs.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to freeze the plan in.")
+@click.option("--out", help="Folder or bucket to freeze the plan in.")
 @overrides
 @engine
 @workers
@@ -25,7 +25,7 @@ from segmend.core.errors import require
 def plan(
     plan: Path,
     dry_run: bool,
-    out: Path | None,
+    out: str | None,
     overrides: tuple[str, ...],
     engine: str,
     workers: int | None,
@@ -33,11 +33,11 @@ def plan(
 ) -> None:
     """Find every row that PLAN leads to, and say how many of which kind, how large, how long.
 
-    With --out the plan is frozen in a new folder; `segmend build PLAN --out FOLDER --resume`, here
-    or on a cluster, makes exactly its rows.
+    With --out the plan is frozen in a new folder or below a new prefix of a bucket; `segmend build
+    PLAN --out PLACE --resume`, here or on a cluster, makes exactly its rows.
     """
     if dry_run == (out is not None):
-        raise click.UsageError("give --dry-run or --out FOLDER")
+        raise click.UsageError("give --dry-run or --out PLACE")
     require("numba", extra="build")
     from segmend.apps.building import Order, freeze_benchmark, plan_benchmark
     from segmend.build.estimate import estimate

@@ -9,19 +9,20 @@ import click
 
 from segmend.apps.cli.options import as_json, engine, overrides, workers
 from segmend.apps.progress import Progress
-from segmend.core.errors import require
+from segmend.core.errors import BadInputError, require
+from segmend.store.bucket import is_bucket
 
 
 @click.command(epilog="Example: segmend rebuild examples/fib25.toml bench")
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.argument("benchmark", type=click.Path(path_type=Path))
+@click.argument("benchmark")
 @overrides
 @engine
 @workers
 @as_json
 def rebuild(
     plan: Path,
-    benchmark: Path,
+    benchmark: str,
     overrides: tuple[str, ...],
     engine: str,
     workers: int | None,
@@ -35,9 +36,15 @@ def rebuild(
     require("numba", extra="build")
     from segmend.apps.building import Order, rebuild_benchmark
 
+    if is_bucket(benchmark):
+        raise BadInputError(
+            f"{benchmark} cannot be rebuilt in place",
+            found="it is in a bucket",
+            fix="Copy it to a folder, rebuild it there and copy the shards back",
+        )
     order = Order(plan, overrides, engine, workers)
     with Progress(quiet=as_json) as progress:
-        again = rebuild_benchmark(order, benchmark, progress)
+        again = rebuild_benchmark(order, Path(benchmark), progress)
     if as_json:
         click.echo(json.dumps({"rebuilt": list(again)}))
         return
