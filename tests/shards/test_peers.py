@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
@@ -23,6 +25,7 @@ from segmend.shards.rows import decode_row
 LOAD = """
 import hashlib, io, json, sys
 sys.modules["segmend"] = None  # importing it fails
+import duckdb
 import numpy as np
 from datasets import Image, load_dataset
 
@@ -95,3 +98,27 @@ def test_an_arrow_dataset_filters_all_shards(bench: Path) -> None:
         columns=["split"], filter=ds.field("false_merge_identification_label") == 1.0
     )
     assert rows.column("split").to_pylist() == ["test"] + ["train"] * 2
+
+
+def test_duckdb_counts_filters_and_hands_out_the_stored_bytes(bench: Path) -> None:
+    shards = ", ".join(f"'{p}'" for p in sorted(bench.glob("*/t*-*.parquet")))
+    shards += "".join(f", '{p}'" for p in sorted(bench.glob("val/val-*.parquet")))
+    rows = f"read_parquet([{shards}])"
+    benchmark = Benchmark.open(bench)
+    stored = benchmark.read_rows(range(len(benchmark)), ROW_SCHEMA.names).to_pylist()
+    with duckdb.connect() as connection:
+        counted = connection.sql(f"SELECT sample_type, count(*) FROM {rows} GROUP BY ALL")
+        assert dict(counted.fetchall()) == Counter(row["sample_type"] for row in stored)
+        found = connection.sql(
+            "SELECT combined_sample_hash, geometry, em_xy_before.bytes, "
+            f"false_split_correction_label, metadata FROM {rows}"
+        ).fetchall()
+    assert {key: rest for key, *rest in found} == {
+        row["combined_sample_hash"]: [
+            row["geometry"],
+            row["em_xy_before"]["bytes"],
+            row["false_split_correction_label"],
+            row["metadata"],
+        ]
+        for row in stored
+    }
