@@ -25,7 +25,7 @@ demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in .
 	$(BIN)/segmend demo --out segmend-demo
 
 test: .venv/.dev ## set up, then run every offline test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: .venv/.dev ## 300 kills of a build instead of 12 (a quarter of an hour)
 	SEGMEND_TEST_KILLS=300 $(BIN)/python -m pytest --timeout 7200 tests/build/test_resume.py -k kills

@@ -50,6 +50,11 @@ def shared_data() -> Path:
 def segmend_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of derived volumes for this run, so that tests never see an older one's."""
     folder = tmp_path_factory.mktemp("cache")
+    # The processes of one run share synthetic tissue: it is grown once.
+    run = tmp_path_factory.getbasetemp()
+    grown = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "synthetic"
+    grown.mkdir(exist_ok=True)
+    (folder / "synthetic").symlink_to(grown)
     before = os.environ.get("SEGMEND_CACHE")
     os.environ["SEGMEND_CACHE"] = str(folder)
     yield folder
