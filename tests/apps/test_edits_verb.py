@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from segmend.core.grid import VoxelGrid
+from segmend.edits.edit_files import write_edits
+from segmend.edits.operation import EditOp
 from segmend.synthetic.history import TrueEdit
 from segmend.testing.fake_cave import TOKEN, fake_cave, write_token
 from segmend.testing.fake_cave_defects import Defects
@@ -95,6 +97,18 @@ def test_what_is_missing_is_said_and_asked_for_again(history, segmend, tmp_path)
     assert json.loads(segmend("status", "h", "--json").stdout)["finished"] is True
 
 
+def test_edits_go_to_a_file_and_come_back(segmend, tmp_path):
+    write_edits(
+        tmp_path / "a.jsonl", [EditOp("1", "merge", (7, 2**63), (7,), (1, 2, 3), 7, *"dvas")]
+    )
+    said = segmend("import", "a.jsonl", "--out", "x", "--licence", "CC0-1.0").stdout
+    assert "1 operations known = 1 kept" in said
+    assert "wrote 1 edits" in segmend("export", "x", "--to", "b.parquet").stdout
+    again = segmend("import", "b.parquet", "--out", "y", "--licence", "CC0-1.0", "--json").stdout
+    assert json.loads(again)["kept"] == 1
+    assert (tmp_path / "x/edits.jsonl").read_bytes() == (tmp_path / "y/edits.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -102,6 +116,8 @@ def test_what_is_missing_is_said_and_asked_for_again(history, segmend, tmp_path)
         (["harvest", "none.toml", "--to", "h"], 2, "cannot read the record"),
         (["status", "none"], 2, "segmend edits harvest makes one"),
         (["freeze", "none", "--out", "f"], 2, "is not a harvest"),
+        (["import", "no.jsonl", "--out", "f", "--licence", "x"], 2, "cannot read no.jsonl"),
+        (["export", "none", "--to", "f.jsonl"], 2, "is not a frozen edit history"),
     ],
 )
 def test_mistakes_are_one_sentence(segmend, tmp_path, arguments, status, message):

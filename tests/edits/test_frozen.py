@@ -7,42 +7,12 @@ import json
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segmend.core.errors import BadInputError, OutputError, SchemaError, VerificationError
-from segmend.edits.frozen import Outcome, freeze, open_frozen, read_edit_lines
-from segmend.edits.neutral import edit_json, edit_of_row, edit_row
+from segmend.edits.edit_files import read_edits
+from segmend.edits.frozen import Outcome, freeze, open_frozen
 from segmend.edits.operation import EditOp
-
-IDS = st.integers(1, 2**64 - 1)
-POINTS = st.tuples(*[st.floats(-1e7, 1e7)] * 3)
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=8)
-
-
-@st.composite
-def edits(draw) -> EditOp:
-    kind = draw(st.sampled_from(["merge", "split"]))
-    few, many = (
-        st.lists(IDS, min_size=1, max_size=1),
-        st.lists(IDS, min_size=2, max_size=2, unique=True),
-    )
-    before, after = (many, few) if kind == "merge" else (few, many)
-    return EditOp(
-        operation_id=draw(TEXT),
-        kind=kind,
-        before_ids=tuple(sorted(draw(before))),
-        after_ids=tuple(sorted(draw(after))),
-        point_nm=draw(POINTS),
-        cluster_id=draw(IDS),
-        dataset=draw(TEXT),
-        version="1",
-        volume="a",
-        source="test",
-        timestamp=draw(st.none() | st.integers(0, 2**40)),
-        facts={"user": draw(TEXT), "n": draw(st.integers(0, 2**53))},
-        source_points_nm=tuple(draw(st.lists(POINTS, max_size=2))),
-        sink_points_nm=tuple(draw(st.lists(POINTS, max_size=2))),
-    )
+from segmend.testing.edits import edit_lists
 
 
 def op(number: int = 1) -> EditOp:
@@ -52,11 +22,12 @@ def op(number: int = 1) -> EditOp:
 
 
 @settings(max_examples=40, deadline=None)
-@given(ops=st.lists(edits(), max_size=4))
+@given(ops=edit_lists())
 def test_every_edit_comes_back_as_it_was_from_both_forms(tmp_path_factory, ops):
     frozen = freeze(tmp_path_factory.mktemp("f") / "x", ops, facts={"source": "test"})
     assert list(frozen.edits()) == ops
-    assert list(read_edit_lines(frozen.folder / "edits.jsonl")) == ops
+    for name in ("edits.jsonl", "edits.parquet"):
+        assert list(read_edits(frozen.folder / name)) == ops
 
 
 def test_it_accounts_for_every_operation_and_names_what_is_missing(tmp_path):
@@ -131,43 +102,3 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(SchemaError, match="manifest"):
         open_frozen(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("kind", "cut"),
-        ("before_ids", ["1"]),
-        ("before_ids", ["1", "1"]),
-        ("before_ids", [1.0, 2.0]),
-        ("before_ids", ["0", "1"]),
-        ("before_ids", ["-1", "1"]),
-        ("before_ids", ["1", str(2**64)]),
-        ("after_ids", []),
-        ("point_nm", [1, 2]),
-        ("point_nm", [1, 2, float("nan")]),
-        ("point_nm", None),
-        ("cluster_id", "x"),
-        ("dataset", "a\nb"),
-        ("dataset", 3),
-        ("facts", "[]"),
-        ("facts", "{"),
-        ("timestamp", "soon"),
-        ("sides_in", "elsewhere"),
-        ("cut", [["1"], ["2"]]),
-        ("extra", 1),
-    ],
-)
-def test_a_line_that_is_no_edit_is_named(tmp_path, field, value):
-    row = json.loads(edit_json(edit_row(op()))) | {field: value}
-    with pytest.raises(SchemaError, match="line 2 is no edit"):
-        edit_of_row(row, where="line 2")
-
-
-def test_lines_of_other_files_are_refused_by_number(tmp_path):
-    file = tmp_path / "e.jsonl"
-    file.write_text(edit_json(edit_row(op())) + "\nnot json\n")
-    with pytest.raises(SchemaError, match="line 2"):
-        list(read_edit_lines(file))
-    with pytest.raises(BadInputError, match="cannot read"):
-        list(read_edit_lines(tmp_path / "absent"))

@@ -291,28 +291,6 @@ def open_frozen(folder: str | Path) -> FrozenEdits:
     return frozen
 
 
-def read_edit_lines(path: str | Path) -> Iterator[EditOp]:
-    """Edits from a JSON-lines file that someone else wrote.
-
-    Raises:
-        BadInputError: if the file cannot be read.
-        SchemaError: if a line is no edit; the message names the line.
-    """
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                where = f"{path}, line {number}"
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise SchemaError(f"{where} is no edit", found=str(error)) from error
-                if not isinstance(row, dict):
-                    raise SchemaError(f"{where} is no edit", found="it is not an object")
-                yield edit_of_row(row, where=where)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot read edits from {path}", found=str(error)) from error
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -16,7 +16,7 @@ import pyarrow as pa
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.ids import as_id
-from segmend.edits.operation import EditKind, EditOp, SideLayer
+from segmend.edits.operation import EditKind, EditOp, SideIds, SideLayer
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _IDS = pa.list_(pa.field("element", pa.uint64(), nullable=False))
@@ -44,6 +44,9 @@ EDIT_SCHEMA = pa.schema(
     ]
 )
 """Columns of an edit; points are ``(z, y, x)`` nm, ``facts`` is JSON."""
+
+MOST_SECONDS = 10**11
+"""Times from here on are milliseconds, not seconds (the year 5138)."""
 
 
 def edit_row(op: EditOp) -> dict[str, Any]:
@@ -104,29 +107,21 @@ def edit_of_row(row: dict[str, Any], *, where: str) -> EditOp:
             found=f"missing {sorted(names - set(row))}, unknown {sorted(set(row) - names)}",
             fix="docs/edits.md lists the fields",
         )
+    values = {name: _parsed(name, row[name], where) for name in EDIT_SCHEMA.names}
     try:
-        op = EditOp(
-            operation_id=_text(row["operation_id"]),
-            kind=_one_of(row["kind"], get_args(EditKind)),
-            before_ids=_ids(row["before_ids"]),
-            after_ids=_ids(row["after_ids"]),
-            point_nm=_point(row["point_nm"]),
-            cluster_id=as_id(row["cluster_id"]),
-            dataset=_text(row["dataset"]),
-            version=_text(row["version"]),
-            volume=_text(row["volume"]),
-            source=_text(row["source"]),
-            timestamp=None if row["timestamp"] is None else int(row["timestamp"]),
-            facts=_facts(row["facts"]),
-            sides_in=_one_of(row["sides_in"], get_args(SideLayer)),
-            cut=tuple(_ids(side) for side in row["cut"]),
-            source_points_nm=tuple(_point(p) for p in row["source_points_nm"]),
-            sink_points_nm=tuple(_point(p) for p in row["sink_points_nm"]),
-        )
+        op = EditOp(**values)
         _check_counts(op)
-    except (BadInputError, TypeError, ValueError) as error:
+        _check_order(op, row["after_ids"])
+    except BadInputError as error:
         raise SchemaError(f"{where} is no edit", found=str(error)) from error
     return op
+
+
+def _parsed(name: str, value: Any, where: str) -> Any:
+    try:
+        return _PARSERS[name](value)
+    except (BadInputError, TypeError, ValueError, RecursionError) as error:
+        raise SchemaError(f"{where} is no edit", found=f"column '{name}': {error}") from error
 
 
 def _check_counts(op: EditOp) -> None:
@@ -134,6 +129,11 @@ def _check_counts(op: EditOp) -> None:
     good = counts == (2, 1) if op.kind == "merge" else counts[0] == 1 and counts[1] >= 2
     if not good:
         raise BadInputError(f"a {op.kind} cannot turn {counts[0]} segments into {counts[1]}")
+
+
+def _check_order(op: EditOp, after: Any) -> None:
+    if op.cut and list(op.after_ids) != [as_id(one) for one in after]:
+        raise BadInputError("'after_ids' must ascend where a 'cut' says what goes with each")
 
 
 def _text(value: Any) -> str:
@@ -156,14 +156,78 @@ def _ids(values: Any) -> tuple[int, ...]:
 
 
 def _point(values: Any) -> Point:
+    if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
+        raise BadInputError(f"a point is three numbers (z, y, x) in nm, got {values!r}")
     z, y, x = (float(v) for v in values)
     if not all(math.isfinite(v) for v in (z, y, x)):
         raise BadInputError(f"a point must be finite, got {(z, y, x)}")
     return (z, y, x)
 
 
+def _points(values: Any) -> tuple[Point, ...]:
+    return tuple(_point(value) for value in values)
+
+
+def _cut(sides: Any) -> SideIds:
+    return tuple(_ids(side) for side in sides)
+
+
+def _time(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadInputError(f"a time is whole seconds since 1970 or null, got {value!r}")
+    if not 0 <= value < MOST_SECONDS:
+        raise BadInputError(f"a time is seconds since 1970, got {value}: are these milliseconds?")
+    return value
+
+
 def _facts(value: Any) -> dict[str, Any]:
-    facts = json.loads(value) if isinstance(value, str) else value
+    facts = strict_json(value) if isinstance(value, str) else value
     if not isinstance(facts, dict):
         raise BadInputError(f"facts must be an object, got {type(facts).__name__}")
     return facts
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Decode JSON that someone else wrote.
+
+    Raises:
+        BadInputError: for what JSON has not (NaN, a key twice in one object), and text that is none
+            or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"it is not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadInputError("an object names a key twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise BadInputError(f"JSON has no {name}")
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "operation_id": _text,
+    "kind": lambda value: _one_of(value, get_args(EditKind)),
+    "before_ids": _ids,
+    "after_ids": _ids,
+    "point_nm": _point,
+    "source_points_nm": _points,
+    "sink_points_nm": _points,
+    "cluster_id": as_id,
+    "dataset": _text,
+    "version": _text,
+    "volume": _text,
+    "source": _text,
+    "timestamp": _time,
+    "sides_in": lambda value: _one_of(value, get_args(SideLayer)),
+    "cut": _cut,
+    "facts": _facts,
+}

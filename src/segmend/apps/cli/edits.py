@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from segmend.apps.cli.edit_files import export, import_file, say_frozen
 from segmend.apps.cli.options import as_json
 from segmend.apps.progress import Progress
 from segmend.apps.tables import percent, text_table
@@ -38,7 +39,7 @@ rate_option = click.option(
 
 @click.group(epilog="Example: segmend edits harvest microns --to microns.harvest")
 def edits() -> None:
-    """Harvest the edit history of a CAVE server, and freeze it.
+    """Harvest the edit history of a CAVE server, or import one from a file, and freeze it.
 
     Every root and every operation ends with an outcome; what cannot be read is named, never
     dropped. Tokens are where caveclient looks for them (~/.cloudvolume/secrets).
@@ -135,14 +136,11 @@ def freeze(folder: Path, out: Path, as_json: bool) -> None:
     """
     with Ledger(folder) as ledger:
         frozen = freeze_harvest(ledger, out)
-    closure = frozen.closure
-    if as_json:
-        click.echo(json.dumps({"folder": str(out), **frozen.manifest["counts"]}))
-        return
-    click.echo(f"{closure.known} operations known = {closure.kept} kept")
-    _reasons("dropped", closure.dropped)
-    _reasons("failed", closure.failed)
-    click.echo(f"wrote {out}")
+    say_frozen(frozen, as_json=as_json)
+
+
+edits.add_command(import_file)
+edits.add_command(export)
 
 
 def _ask(
@@ -196,9 +194,3 @@ def _bin_table(name: str, bins: Sequence[Bin]) -> str:
 
 def _why(missing: Counter[str]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in missing.most_common())
-
-
-def _reasons(what: str, reasons: Counter[str]) -> None:
-    click.echo(f"  + {reasons.total()} {what}")
-    for reason, n in reasons.most_common():
-        click.echo(f"      {n} {reason}")

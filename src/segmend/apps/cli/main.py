@@ -32,7 +32,7 @@ VERBS = {
     "report": "Write a self-contained HTML report of a benchmark.",
     "datasets": "List, show and check the data sets that open by name.",
     "explore": "Write a self-contained HTML page about a box of a data set.",
-    "edits": "Harvest, check and freeze the edit history of a CAVE server.",
+    "edits": "Harvest or import an edit history, check and freeze it.",
     "link": "Make a link that shows a data set in Neuroglancer, or read one.",
     "fetch": "Copy a box of a volume, or a plain file, to this machine.",
     "cache": "Look at, check and empty what is kept on this machine.",
