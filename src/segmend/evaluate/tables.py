@@ -97,13 +97,15 @@ def board_markdown(board: Board) -> str:
 
 def board_text(board: Board) -> str:
     """A board as plain text, its sorting metric first."""
-    lines = [board_title(board), f"{'':<52}{plain(board.metric):>18}{'interval':>19}"]
+    rows = [("", plain(board.metric), "interval")]
     for result in board.results:
-        value, ends = cells(result.score(board.metric))
-        lines.append(f"{f'{result.model} ({result.run})':<52}{value:>18}{ends:>19}")
+        rows.append((f"{result.model} ({result.run})", *cells(result.score(board.metric))))
     level = board.results[0].score(board.metric).chance
-    lines.append(f"{'chance':<52}{_number(level) or '-':>18}")
-    lines += [f"{f'{f.name}, {f.data}':<52}{f.value:>18.3f}  published" for f in board.figures]
+    rows.append(("chance", _number(level) or "-", ""))
+    rows += [(f"{f.name}, {f.data}", f"{f.value:.3f}", "published") for f in board.figures]
+    width = max(len(name) for name, _, _ in rows) + 2
+    table = [f"{name:<{width}}{value:>18}{ends:>19}".rstrip() for name, value, ends in rows]
+    lines = [board_title(board), *table]
     return "\n".join([*lines, *board_notes(board)]) + "\n"
 
 
