@@ -69,6 +69,9 @@ def test_a_plan_of_schema_v1_gives_what_migrating_its_v2_gives(plan_file, tmp_pa
     migrate(both["v2"], tmp_path / "migrated", "v1")
     migrated = Benchmark.open(tmp_path / "migrated")
     assert rows_of(both["v1"]) == rows_of(migrated)
+    for name in ("LICENSES.md", "CITATION.cff"):  # terms of the sources are never lost on the way
+        ours, theirs = ((tmp_path / f / name).read_text() for f in ("v1", "migrated"))
+        assert ours.splitlines()[4:] == theirs.splitlines()[4:]
     assert len(both["v1"]) == len(both["v2"]) > 10
 
 

@@ -9,7 +9,7 @@ from segmend.build.commits import Closure
 from segmend.build.frozen import ROWS_FILE, FrozenPlan
 from segmend.build.ledger import LEDGER_FILE
 from segmend.core.sample import SCHEMA_VERSION, SPLITS
-from segmend.shards.card import CardFacts, Source
+from segmend.shards.card import CardFacts, plan_sources
 from segmend.shards.layout import PLAN_FILE
 from segmend.shards.versions import LOSSES
 
@@ -36,16 +36,7 @@ def card_facts(plan: FrozenPlan, account: Closure) -> CardFacts:
         f"{volumes} volume{'s' if volumes > 1 else ''} of {', '.join(by_name)}, "
         f"made by segmend {__version__}.",
         license=licences.pop() if len(licences) == 1 and licences <= HUB_LICENCES else "other",
-        sources=tuple(
-            Source(
-                f"{s['title']} ({name})",
-                s["licence"],
-                s["citation"],
-                url=s["homepage"],
-                forbids=tuple(s["forbids"]),
-            )
-            for name, s in by_name.items()
-        ),
+        sources=plan_sources(plan.sources),
         provenance=(
             (
                 f"Plan: sha256 `{plan.content_hash}` (`{PLAN_FILE}`; `{ROWS_FILE}` lists every "

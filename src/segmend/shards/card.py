@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segmend.core.errors import ReadFailedError
 from segmend.core.sample import (
@@ -57,6 +58,25 @@ class Source:
     citation: str
     url: str = ""
     forbids: tuple[str, ...] = ()
+
+
+def plan_sources(facts: Iterable[Mapping[str, Any]]) -> tuple[Source, ...]:
+    """The data sets behind the volumes of a plan, each once.
+
+    Args:
+        facts: ``sources`` of ``plan.json``.
+    """
+    by_name = {str(volume["dataset"]): volume for volume in facts}
+    return tuple(
+        Source(
+            f"{volume['title']} ({name})",
+            volume["licence"],
+            volume["citation"],
+            url=volume["homepage"],
+            forbids=tuple(volume["forbids"]),
+        )
+        for name, volume in by_name.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
