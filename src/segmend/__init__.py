@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from segmend.patches.sampling import GridSampler as GridSampler
     from segmend.patches.sampling import PointSampler as PointSampler
     from segmend.patches.sampling import RandomSampler as RandomSampler
+    from segmend.patches.shape import LocalShape as LocalShape
     from segmend.patches.sources import Mix as Mix
     from segmend.patches.sources import mix as mix
     from segmend.patches.targets import Affinities as Affinities
@@ -44,6 +45,7 @@ _PUBLIC = {
     "Boundaries": "segmend.patches.targets",
     "Centres": "segmend.patches.targets",
     "GridSampler": "segmend.patches.sampling",
+    "LocalShape": "segmend.patches.shape",
     "Mix": "segmend.patches.sources",
     "Patches": "segmend.patches.patches",
     "PointSampler": "segmend.patches.sampling",
@@ -73,6 +75,7 @@ __all__ = [
     "Centres",
     "Dataset",
     "GridSampler",
+    "LocalShape",
     "Mix",
     "Patches",
     "PointSampler",

@@ -118,6 +118,56 @@ def test_centres_are_those_of_scipy(blobs):
     assert np.array_equal(valid[0], blobs != 0)
 
 
+def slow_local_shape(labels, voxel_size, sigma):
+    """The definition, voxel by voxel, in float64: Sheridan et al. 2023, equations of the LSDs.
+
+    Weighted count, mean offset and covariance of the voxels of one's own segment; the weight is a
+    Gaussian of the distance, cut at three sigmas on each axis and normalised over the whole window.
+    """
+    size = np.array(voxel_size, float)
+    reach = (3 * sigma / size + 0.5).astype(int)
+    window = [
+        np.exp(-0.5 * (np.arange(-r, r + 1) * s / sigma) ** 2)
+        for r, s in zip(reach, size, strict=True)
+    ]
+    total = np.prod([w.sum() for w in window])
+    out = np.zeros((10, *labels.shape))
+    voxels = np.argwhere(labels > 0)
+    for v in voxels:
+        own = voxels[labels[tuple(voxels.T)] == labels[tuple(v)]]
+        own = own[(abs(own - v) <= reach).all(axis=1)]
+        away = (own - v) * size
+        weight = np.exp(-0.5 * (away**2).sum(axis=1) / sigma**2)
+        mean = weight @ away / weight.sum()
+        covariance = (weight[:, None] * (away - mean)).T @ (away - mean) / weight.sum()
+        variance = np.maximum(np.diag(covariance), 1e-3)
+        pairs = ([0, 0, 1], [1, 2, 2])
+        pearson = covariance[pairs] / np.sqrt(variance[pairs[0]] * variance[pairs[1]])
+        out[(slice(None), *v)] = np.concatenate(
+            [mean / sigma / 2 + 0.5, variance / sigma**2, pearson / 2 + 0.5, [weight.sum() / total]]
+        )
+    return out.clip(0, 1)
+
+
+@pytest.mark.parametrize("sigma", [10.0, 45.0])
+def test_local_shape_is_that_of_the_definition(blobs, sigma):
+    labels = blobs[:5, :16, :17].copy()
+    labels[1, 3:9, 2] = 99  # a thin process, of which two variances are next to nothing
+    values, valid = sg.LocalShape(sigma).of(truth(labels))
+    expected = slow_local_shape(labels, (30, 6, 6), sigma)
+    np.testing.assert_allclose(values, expected, atol=2e-4)
+    assert np.array_equal(valid[0], labels > 0)
+    assert values[:, labels == 0].max() == 0
+
+
+def test_local_shape_may_count_only_where_its_window_fits(blobs):
+    _, valid = sg.LocalShape(20.0, whole=True).of(truth(blobs))
+    inner = np.zeros(blobs.shape, bool)
+    inner[2:-2, 10:-10, 10:-10] = True  # 3 x 20 nm: 2 sections of 30 nm, 10 voxels of 6
+    assert np.array_equal(valid[0], (blobs > 0) & inner)
+    assert not sg.LocalShape(400.0, whole=True).of(truth(blobs))[1].any()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40), st.integers(0, 2**32))
 def test_dense_labels_and_their_table_give_the_ids_back(ids, seed):
@@ -153,3 +203,5 @@ def test_unknown_conventions_are_refused():
         sg.Boundaries("outer")
     with pytest.raises(BadInputError, match="scale"):
         sg.SignedDistance(scale=0)
+    with pytest.raises(BadInputError, match="sigma"):
+        sg.LocalShape(0)

@@ -217,7 +217,8 @@ def check_targets(targets: Sequence[Any]) -> None:
         if not (hasattr(target, "of") and isinstance(getattr(target, "name", None), str)):
             raise BadInputError(
                 f"{target!r} is no target",
-                fix="Use Affinities, Boundaries, Binary, Semantic, SignedDistance or Centres",
+                fix="Use Affinities, Boundaries, Binary, Semantic, SignedDistance, Centres "
+                "or LocalShape",
             )
         names.append(target.name)
     twice = sorted({name for name in names if names.count(name) > 1})
