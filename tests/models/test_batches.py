@@ -62,7 +62,7 @@ def test_swapping_exchanges_both_sides_everywhere_and_twice_is_nothing() -> None
 def test_changes_touch_neither_the_file_nor_the_answers() -> None:
     rows = packed()
     before = rows.geometry.copy(), rows.em.copy()
-    changes = Changes(keyed_generator("changes"), swap=True, flip=True)
+    changes = Changes((1,), np.arange(2), swap=True, flip=True)
     batch = batch_of(rows, np.array([3, 0]), positions=False, changes=changes)
     np.testing.assert_array_equal(rows.geometry, before[0])
     np.testing.assert_array_equal(rows.em, before[1])
@@ -72,7 +72,7 @@ def test_changes_touch_neither_the_file_nor_the_answers() -> None:
 
 
 def test_without_swap_a_stays_a() -> None:
-    changes = Changes(keyed_generator("changes"), swap=False, flip=False)
+    changes = Changes((1,), np.arange(4), swap=False, flip=False)
     batch = batch_of(packed(), np.arange(4), positions=False, changes=changes)
     plain = batch_of(packed(), np.arange(4), positions=False)
     assert torch.equal(batch.geometry, plain.geometry)

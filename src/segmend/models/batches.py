@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segmend.core.random import keyed_generator
 from segmend.core.sample import channel, em_channel
 from segmend.models.packed import Packed
 from segmend.models.views import VIEW_AXES, Array, world_positions
@@ -46,14 +47,16 @@ class Changes:
     """What training may change about a row without changing its answer.
 
     Attributes:
-        generator: Source of the draws.
+        key: What the draws depend on, besides the number of the row.
+        numbers: Number of each row of the batch; the same number draws the same.
         swap: Exchange A and B (rows of two segments).
         flip: Mirror each geometry view. Mirrored one by one the views no longer show one body,
             and a mirror of the body itself would need the view from behind: so not for masks,
             whose naming holds across views.
     """
 
-    generator: np.random.Generator
+    key: tuple[int, ...]
+    numbers: NDArray[np.int64]
     swap: bool
     flip: bool
 
@@ -77,8 +80,9 @@ def batch_of(
     em = np.asarray(rows.em[indices], dtype=np.float32) / 255
     targets = np.zeros(0, np.float32) if rows.targets is None else rows.targets[indices]
     if changes is not None:
-        for views, planes in zip(geometry, em, strict=True):
-            _change(views, planes, rows.views, changes)
+        for views, planes, number in zip(geometry, em, changes.numbers.tolist(), strict=True):
+            draws = keyed_generator("augment", *changes.key, number)
+            _change(views, planes, rows.views, changes, draws)
     if positions and rows.views:
         geometry = _with_positions(geometry, rows.views)
     return Batch(torch.from_numpy(geometry), torch.from_numpy(em), torch.from_numpy(targets))
@@ -114,9 +118,14 @@ def flip_view(geometry: Array, view: str, *, axis: int) -> None:
     geometry[_NORMAL[world]] *= -1
 
 
-def _change(geometry: Array, em: Array, views: tuple[str, ...], changes: Changes) -> None:
+def _change(
+    geometry: Array,
+    em: Array,
+    views: tuple[str, ...],
+    changes: Changes,
+    draws: np.random.Generator,
+) -> None:
     """Change one row in place."""
-    draws = changes.generator
     if changes.flip:
         for image, view in zip(geometry, views, strict=True):
             for axis in np.flatnonzero(draws.random(2) < 0.5):

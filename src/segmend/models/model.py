@@ -322,3 +322,8 @@ for _entry in (
     ),
 ):
     MODELS.add(_entry.name, _entry)
+
+
+def rank_here() -> int:
+    """Number of this process among those that ``torchrun`` started; 0 without it."""
+    return int(os.environ.get("RANK", "0"))

@@ -40,6 +40,7 @@ from segmend.models.model import (
     Session,
     TrainSettings,
     quiet,
+    rank_here,
 )
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
@@ -155,8 +156,9 @@ def train_run(
         "model_config": trained.config(),
     }
     run = Run(folder.name, task, trained, config)
-    save_run(run, log, folder)
-    shutil.rmtree(_place(folder), ignore_errors=True)
+    if rank_here() == 0:
+        save_run(run, log, folder)
+        shutil.rmtree(_place(folder), ignore_errors=True)
     return run
 
 
@@ -191,13 +193,16 @@ def _training(
     if not keeps:
         yield None, lambda row: None  # noqa: ARG005 - trained in seconds, logged at the end
         return
-    board = _board(folder) if beginning.tensorboard else None
+    first = rank_here() == 0  # of processes that train together one writes
+    board = _board(folder) if beginning.tensorboard and first else None
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {place}", found=str(error)) from error
 
     def note(row: LogRow) -> None:
+        if not first:
+            return
         with (place / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
         if board is not None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmend.core.errors import SegmendError
+from segmend.core.errors import BadInputError, SegmendError
 from segmend.core.random import keyed_generator
 from segmend.loaders.order import balanced_order, epoch_order, strata
 from segmend.models.batches import Batch, Changes, batch_of
@@ -24,6 +24,7 @@ from segmend.models.checkpoint import Course, keep, resume
 from segmend.models.model import ALONE, LogRow, Session, TrainSettings
 from segmend.models.net import SiteNetwork
 from segmend.models.packed import Packed
+from segmend.models.ranks import Ranks, ranks
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Takes what a network gave and targets, gives one number per row."""
@@ -114,25 +115,43 @@ def train(
         session: Who is told, and where the place is kept.
         loss: Loss per row; None for that of the network.
     """
-    device = device_of_choice()
-    net.to(device)
-    course = Course(net, copy.deepcopy(net) if settings.ema else net, _optimiser(net, settings))
-    if session.checkpoint is not None:
-        resume(session.checkpoint, course, _identity(lesson, settings))
-    clock = _Clock()
-    for epoch in range(len(course.log), settings.epochs):
-        with _seeded(settings.seed, epoch):
-            row = _epoch(course, lesson, settings, loss or net.loss, clock)
-        _check_finite(row)
-        # Without validation rows the last epoch is the best.
-        course.finish(row, row.get("validation_loss", -float(epoch)))
+    with ranks() as among:
+        net.to(among.device)
+        averaged = copy.deepcopy(net) if settings.ema else net
+        course = Course(net, averaged, _optimiser(net, settings))
         if session.checkpoint is not None:
-            keep(session.checkpoint, course, _identity(lesson, settings))
-        session.note(row)
-        session.report("training", epoch + 1, settings.epochs)
+            resume(session.checkpoint, course, _identity(lesson, settings))
+        pupil, clock = Pupil(course, among, among.together(net), loss or net.loss), _Clock()
+        for epoch in range(len(course.log), settings.epochs):
+            with _seeded(settings.seed, epoch, among.rank):
+                row = _epoch(pupil, lesson, settings, clock)
+            _check_finite(row)
+            # Without validation rows the last epoch is the best.
+            course.finish(row, row.get("validation_loss", -float(epoch)))
+            if session.checkpoint is not None and among.rank == 0:
+                keep(session.checkpoint, course, _identity(lesson, settings))
+            session.note(row)
+            session.report("training", epoch + 1, settings.epochs)
     net.load_state_dict(course.best)
     net.to("cpu").eval()
     return Trained(course.log, clock.rows / max(clock.total, 1e-9), clock.waited_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """A course as one process takes it.
+
+    Attributes:
+        course: The training under way.
+        among: The process.
+        together: The network of the course, whose gradients all processes share.
+        loss: Loss per row.
+    """
+
+    course: Course
+    among: Ranks
+    together: torch.nn.Module
+    loss: Loss
 
 
 @dataclass(slots=True)
@@ -149,23 +168,24 @@ class _Clock:
 
 
 def _epoch(
-    course: Course, lesson: Lesson, settings: TrainSettings, loss: Loss, clock: _Clock
+    pupil: Pupil, lesson: Lesson, settings: TrainSettings, clock: _Clock
 ) -> dict[str, float]:
     """Go through the rows once; the row of the log."""
+    course = pupil.course
     epoch, steps = len(course.log), _steps(lesson, settings)
     share = _shape(steps * settings.epochs)
     losses, began = [], time.perf_counter()
-    batches = iter(_batches(course.net, lesson, settings, epoch))
+    batches = iter(_batches(pupil, lesson, settings))
     course.net.train()
     for step in range(steps):
         asked = time.perf_counter()
-        batch = next(batches)
+        batch, size = next(batches)
         clock.waited += time.perf_counter() - asked
         for group in course.optimiser.param_groups:
             group["lr"] = settings.learning_rate * share(epoch * steps + step)
-        losses.append(_step(course, batch, loss))
+        losses.append(_step(pupil, batch, size))
         _follow(course, settings.ema, epoch * steps + step)
-        clock.rows += len(batch.targets)
+        clock.rows += size
     clock.total += time.perf_counter() - began
     row = {
         "epoch": float(epoch),
@@ -173,7 +193,7 @@ def _epoch(
         "train_loss": float(np.mean(losses)),
     }
     if lesson.validation is not None:
-        row["validation_loss"] = validation_loss(course.averaged, lesson.validation, loss)
+        row["validation_loss"] = validation_loss(course.averaged, lesson.validation, pupil.loss)
     return row
 
 
@@ -183,19 +203,18 @@ def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
     )
 
 
-def _step(course: Course, batch: Batch, loss: Loss) -> float:
-    """Learn from one batch; the loss before."""
-    net = course.net
-    device = next(net.parameters()).device
-    batch = batch.to(device)
-    with mixed_precision(device):
-        out = net(batch.geometry, batch.em)
-    value = loss(out.float(), batch.targets).mean()
+def _step(pupil: Pupil, part: Batch, size: int) -> float:
+    """Learn from this process's part of a batch of some size; the loss of all of it before."""
+    course, among = pupil.course, pupil.among
+    part = part.to(among.device)
+    with mixed_precision(among.device):
+        out = pupil.together(part.geometry, part.em)
+    value = among.mean(pupil.loss(out.float(), part.targets), size)
     course.optimiser.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
+    torch.nn.utils.clip_grad_norm_(course.net.parameters(), _CLIP)
     course.optimiser.step()
-    return value.item()
+    return among.total(value.detach())
 
 
 @torch.no_grad()
@@ -243,31 +262,37 @@ def in_order(rows: Packed, *, positions: bool, batch_size: int = 64) -> Iterator
         yield batch_of(rows, indices, positions=positions)
 
 
-def _batches(
-    net: SiteNetwork, lesson: Lesson, settings: TrainSettings, epoch: int
-) -> Iterator[Batch]:
-    """The batches of one epoch, the next one made while this one is learnt from."""
+def _batches(pupil: Pupil, lesson: Lesson, settings: TrainSettings) -> Iterator[tuple[Batch, int]]:
+    """This process's part of the batches of the next epoch, and how many rows each has in all.
+
+    The next one is made while this one is learnt from.
+    """
+    epoch = len(pupil.course.log)
     order = np.array_split(_order(lesson, settings, epoch), _steps(lesson, settings))
-    make = partial(_batch, net, lesson, settings.seed, epoch)
+    if min(map(len, order)) < pupil.among.world:
+        raise BadInputError(
+            "a batch has fewer rows than there are processes",
+            found=f"{min(map(len, order))} rows, {pupil.among.world} processes",
+            fix="Train with a larger --batch-size",
+        )
+    make = partial(_part, pupil, lesson, (settings.seed, epoch))
     with ThreadPoolExecutor(1, thread_name_prefix="segmend-batches") as pool:
         ahead = pool.submit(make, 0, order[0])
         for step in range(len(order)):
             batch = ahead.result()
             if step + 1 < len(order):
                 ahead = pool.submit(make, step + 1, order[step + 1])
-            yield batch
+            yield batch, len(order[step])
 
 
-def _batch(
-    net: SiteNetwork, lesson: Lesson, seed: int, epoch: int, step: int, rows: NDArray[np.int64]
+def _part(
+    pupil: Pupil, lesson: Lesson, key: tuple[int, int], step: int, rows: NDArray[np.int64]
 ) -> Batch:
-    """One batch, its rows changed at random."""
-    changes = Changes(
-        generator=keyed_generator("augment", seed, epoch, step),
-        swap=lesson.swap,
-        flip=not net.shape.masks,
-    )
-    return batch_of(lesson.train, rows, positions=net.shape.masks, changes=changes)
+    """One process's part of a batch, its rows changed at random as without other processes."""
+    numbers = np.arange(pupil.among.rank, len(rows), pupil.among.world)
+    masks = pupil.course.net.shape.masks
+    changes = Changes((*key, step), numbers, swap=lesson.swap, flip=not masks)
+    return batch_of(lesson.train, rows[numbers], positions=masks, changes=changes)
 
 
 def _rounds(lesson: Lesson, settings: TrainSettings) -> int:
@@ -309,11 +334,12 @@ def _shape(total: int) -> Callable[[int], float]:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int) -> Iterator[None]:
+def _seeded(seed: int, epoch: int, rank: int) -> Iterator[None]:
     """Seeded and deterministic torch inside, everything as it was afterwards."""
+    key = ("training", seed, epoch, *((rank,) if rank else ()))
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng():
-        torch.manual_seed(int(keyed_generator("training", seed, epoch).integers(2**63)))
+        torch.manual_seed(int(keyed_generator(*key).integers(2**63)))
         # A GPU has no deterministic form of some operations: there it is asked for, not forced.
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         try:

@@ -10,7 +10,7 @@ import click
 
 from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
-from segmend.models.model import BALANCE, INPUTS, MODELS
+from segmend.models.model import BALANCE, INPUTS, MODELS, rank_here
 from segmend.models.run import Beginning, train_run
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
@@ -61,7 +61,7 @@ def train(
     opened = Benchmark.open(benchmark)
     if out is None:
         folder.parent.mkdir(exist_ok=True)
-    with Progress() as progress:
+    with Progress(quiet=rank_here() > 0) as progress:
         progress.say(f"training {name} for {task} on {benchmark}")
         run = train_run(
             opened,
@@ -72,5 +72,7 @@ def train(
             beginning=Beginning(resume=resume, start=start, tensorboard=tensorboard),
             report=progress.report,
         )
+    if rank_here() > 0:  # of processes that train together one speaks
+        return
     click.echo(f"{folder}: {name} trained in {run.config['wall_seconds']:.0f} s")
     click.echo(f"next: segmend predict {folder} {benchmark} --out predictions.parquet")

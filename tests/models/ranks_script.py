@@ -1,0 +1,61 @@
+"""Trains a small network on made-up rows; ``torchrun`` starts it (see `test_ranks`)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segmend.core.random import keyed_generator
+from segmend.core.sample import VIEWS
+from segmend.models.model import Session, TrainSettings, rank_here
+from segmend.models.net import NetShape, SiteNetwork
+from segmend.models.packed import Packed
+from segmend.models.train import Lesson, train
+
+SHAPE = NetShape(views=3, planes=1, masks=False, dual=True)
+SETTINGS = TrainSettings(epochs=2, batch_size=6, epoch_rows=1, learning_rate=1e-2, ema=0.9)
+
+
+class Means(SiteNetwork):
+    """Without batch norm and dropout, which see one process's part of a batch only."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE)
+        self.head = nn.Linear(3 * 7 + 3, 1)
+
+    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
+        seen = torch.cat([geometry.mean((3, 4)).flatten(1), em.mean((3, 4)).flatten(1)], 1)
+        return self.head(seen).squeeze(1)
+
+
+def rows(count: int) -> Packed:
+    draws = keyed_generator("ranks", count)
+    return Packed(
+        draws.random((count, 3, 7, 112, 112)).astype(np.float16),
+        draws.integers(0, 256, (count, 1, 3, 112, 112), np.uint8),
+        (np.arange(count) % 2).astype(np.float32),
+        tuple(map(str, range(count))),
+        VIEWS,
+        np.array(["fly"] * count),
+    )
+
+
+def main(out: Path, batch_size: int) -> None:
+    torch.manual_seed(0)
+    net = Means()
+    settings = replace(SETTINGS, batch_size=batch_size)
+    # 17 rows in batches of 6, 6 and 5: the parts of the last are of different sizes.
+    lesson = Lesson(rows(17), rows(6), swap=True)
+    log = train(net, lesson, settings, Session(checkpoint=out / "place")).log
+    losses = torch.tensor([[row["train_loss"], row["validation_loss"]] for row in log])
+    save_file(net.state_dict() | {"losses": losses}, out / f"rank-{rank_here()}.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
