@@ -16,6 +16,7 @@ from segmend.edits.cave_record import read_cave_record
 from segmend.edits.cave_server import Manners, open_cave
 from segmend.edits.frozen import open_frozen
 from segmend.edits.harvest import harvest
+from segmend.edits.imported import Tissue, import_log
 from segmend.edits.ledger import Ledger
 from segmend.edits.normalise import freeze_harvest
 from segmend.edits.operation import EditOp, Identity
@@ -26,6 +27,7 @@ from segmend.segments.contacts import find_contacts
 from segmend.shards.verify import verify
 from segmend.store.retry import RetryPolicy
 from segmend.testing import faults
+from segmend.testing.edit_logs import dvid_messages, webknossos_versions, write_tissue
 from segmend.testing.fake_cave import fake_cave
 
 pytestmark = pytest.mark.usefixtures("token_home")
@@ -73,9 +75,9 @@ def plan_file(folder: Path, source: str) -> Path:
     return file
 
 
-def built(folder: Path) -> Path:
+def built(folder: Path, file: Path | None = None) -> Path:
     with Progress(quiet=True) as progress:
-        order = Order(plan_file(folder, "frozen"), workers=1)
+        order = Order(file or plan_file(folder, "frozen"), workers=1)
         made, _ = build_benchmark(order, folder / "bench", progress)
     return made.folder
 
@@ -203,3 +205,36 @@ def test_no_server_and_no_token_are_needed_to_read_them_again(
     assert len(list(again.edits())) == 12
     text = json.dumps(again.manifest)
     assert "token" not in text.lower()
+
+
+@pytest.mark.parametrize(("log", "positions"), [("dvid", False), ("webknossos", True)])
+def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
+    tissue, history, tmp_path, log, positions
+):
+    """File -> plan -> build -> verify, on a stand-in for an agglomerated segmentation."""
+    record = write_tissue(tmp_path, tissue, history)
+    automatic = tissue.segments("automatic")
+    entries = dvid_messages(history, automatic)
+    if log == "webknossos":
+        entries = webknossos_versions(history, automatic, positions=positions)
+    (tmp_path / "log.json").write_text(json.dumps(entries))
+    volume = Tissue(history.supervoxels, automatic, history.grid, Identity("agglo", "1", ""))
+    import_log(tmp_path / "log.json", tmp_path / "edits", log=log, tissue=volume, licence="CC0-1.0")
+    file = tmp_path / "frozen.toml"
+    file.write_text(
+        PLAN.replace('"synthetic"', f'"{record.name}"\npath = "tissue.h5"')
+        .replace("parameters", "# parameters")
+        .format(source="frozen", edits='edits = "edits"')
+    )
+    asked = {
+        plan_name: {
+            (row.kind, *sorted(row.segments), *sorted(row.sides))
+            for unit in make_plan(load_settings(plan_name), tmp_path).units
+            for row in unit.candidates
+            if row.kind != "adjacent_control"
+        }
+        for plan_name in (file, plan_file(tmp_path, "synthetic-log"))
+    }
+    from_log, from_truth = asked.values()
+    assert from_log == from_truth != set()
+    verify(built(tmp_path, file))

@@ -8,9 +8,13 @@ from pathlib import Path
 import click
 
 from segmend.apps.cli.options import as_json
+from segmend.catalog.dataset import open as open_dataset
+from segmend.core.errors import BadInputError
 from segmend.edits.edit_files import write_edits
 from segmend.edits.frozen import FrozenEdits, open_frozen
-from segmend.edits.imported import import_edits
+from segmend.edits.imported import LOGS, Log, Tissue, import_edits, import_log
+from segmend.edits.operation import Identity
+from segmend.volumes.align import common_grid
 
 
 @click.command("import", epilog="Example: segmend edits import mine.jsonl --out mine.edits ...")
@@ -18,14 +22,50 @@ from segmend.edits.imported import import_edits
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
 @click.option("--licence", required=True, help="Licence of the edits; 'unknown' if it is.")
 @click.option("--citation", default="", help="Whom to cite for them.")
+@click.option("--log", type=click.Choice(LOGS), help="FILE is a log of that program.")
+@click.option("--dataset", default="", help="With --log: the data set it speaks of.")
+@click.option("--supervoxels", default="supervoxels", show_default=True, help="Its layer of them.")
+@click.option("--automatic", default="automatic", show_default=True, help="Its first segmentation.")
 @as_json
-def import_file(file: Path, out: Path, licence: str, citation: str, as_json: bool) -> None:
+def import_file(
+    file: Path,
+    out: Path,
+    licence: str,
+    citation: str,
+    log: Log | None,
+    dataset: str,
+    supervoxels: str,
+    automatic: str,
+    as_json: bool,
+) -> None:
     """Freeze the edits of FILE, as segmend edits freeze does with a harvest.
 
-    FILE is .parquet or .jsonl in the neutral form (docs/edits.md). A row that does not fit is
-    refused with its line and column; then nothing is written.
+    FILE is .parquet or .jsonl in the neutral form (docs/edits.md), or with --log the mutation log
+    of DVID or the update actions of webKnossos. Logs do not say where: that takes the data set. A
+    row that does not fit is refused with its line and column; then nothing is written.
     """
-    say_frozen(import_edits(file, out, licence=licence, citation=citation), as_json=as_json)
+    if (log is None) != (not dataset):
+        raise BadInputError(
+            "--log and --dataset go together", fix="A log names bodies; the data set says where"
+        )
+    if log is None:
+        frozen = import_edits(file, out, licence=licence, citation=citation)
+    else:
+        tissue = _tissue(dataset, supervoxels, automatic)
+        frozen = import_log(file, out, log=log, tissue=tissue, licence=licence, citation=citation)
+    say_frozen(frozen, as_json=as_json)
+
+
+def _tissue(name: str, supervoxels: str, automatic: str) -> Tissue:
+    dataset = open_dataset(name)
+    layers = {one: dataset.labels[one] for one in (supervoxels, automatic)}
+    record = dataset.record
+    return Tissue(
+        dataset.segments(supervoxels),
+        dataset.segments(automatic),
+        common_grid(layers),
+        Identity(record.name, record.version, dataset.volume),
+    )
 
 
 @click.command(epilog="Example: segmend edits export mine.edits --to mine.jsonl")
