@@ -3,11 +3,15 @@
 import pytest
 
 import segmend as sg
+from segmend.build.pipeline import build
 from segmend.build.plan import make_plan
 from segmend.build.settings import load_settings
 from segmend.catalog.fetching import fetch_files
 from segmend.catalog.record import load_record
 from segmend.core.errors import PlanError
+from segmend.loaders.examples import examples
+from segmend.shards.verify import verify
+from segmend.tasks.registry import TASKS
 from segmend.testing.standins import l4dense, write_standin
 
 PLAN = """
@@ -95,3 +99,22 @@ def test_a_box_outside_and_a_layer_that_is_not_there_are_said(folder):
         planned(folder, "sources.0.box_nm=[[0,0,0],[9e6,1,1]]")
     with pytest.raises(PlanError, match="neurite'"):
         planned(folder, "sources.0.neurons=neurite")
+
+
+@pytest.mark.slow
+def test_every_kind_is_drawn_and_shows_the_segments_it_names(folder, tmp_path):
+    kinds = ("merge_edit", "adjacent_control", "synapse_control")
+    few = f"samples.max_rows={{ {', '.join(f'{kind} = 4' for kind in kinds)} }}"
+    plan = planned(folder, few)
+    built = build(plan, tmp_path / "bench")
+    assert verify(built.folder).problems == ()
+    assert built.closure.unexplained == 0
+    assert built.closure.committed == plan.n_rows
+    benchmark = sg.benchmark(built.folder)
+    assert set(benchmark.sidecar().column("sample_type").to_pylist()) == set(kinds)
+    task = TASKS["false_split_correction"]
+    for split in benchmark.splits:
+        for example in examples(benchmark, task, split):
+            for plane in example.inputs.em:
+                assert plane[..., 1].any() or plane[..., 2].any()
+            assert all(view[5].any() and view[6].any() for view in example.inputs.geometry)
