@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -89,18 +90,17 @@ class ModelContract:
             run.predict(benchmark, "test"), load_run(folder).predict(benchmark, "test"), atol=0.0
         )
 
-    def test_the_same_seed_predicts_the_same(
-        self, trained: tuple[Run, Path], tmp_path: Path
-    ) -> None:
-        """Bit by bit, after training again."""
+    def test_the_same_seed_predicts_the_same(self, tmp_path: Path) -> None:
+        """Bit by bit, after training again; two epochs show whatever chance there is."""
         benchmark = learnable_benchmark()
-        again = train_run(
-            benchmark, self.task, self.model, tmp_path / "again", settings=self.settings
+        settings = replace(self.settings, epochs=min(self.settings.epochs, 2))
+        one, other = (
+            train_run(benchmark, self.task, self.model, tmp_path / name, settings=settings)
+            for name in ("one", "other")
         )
-        _assert_same(
-            trained[0].predict(benchmark, "test"), again.predict(benchmark, "test"), atol=0.0
-        )
-        assert (trained[1] / "log.csv").read_bytes() == (tmp_path / "again/log.csv").read_bytes()
+        _assert_same(one.predict(benchmark, "test"), other.predict(benchmark, "test"), atol=0.0)
+        logs = [(tmp_path / name / "log.csv").read_bytes() for name in ("one", "other")]
+        assert logs[0] == logs[1]
 
     def test_the_order_of_a_and_b_does_not_matter(self, trained: tuple[Run, Path]) -> None:
         """Neither for pairs, nor for single segments, where both are one before all else."""
