@@ -207,7 +207,7 @@ def test_what_cannot_be_learnt_is_refused_before_the_first_step() -> None:
     with pytest.raises(NoSamplesError, match="nothing to learn"):
         targets_of(tissue(0, 8, labels=None, classes=None), NEAREST)
     with pytest.raises(GridMismatchError, match="different grids"):
-        tissue(0, 8, labels=from_array(np.zeros((2, 2, 2), np.uint64), VOXEL))
+        tissue(0, 8, labels=from_array(np.zeros((2, 2, 2), np.uint64), (10.0, 10.0, 9.0)))
     with pytest.raises(BadInputError, match="does not fit"):
         taught(within=Box((0, 0, 0), (40, 40, 40)))
     with pytest.raises(BadInputError, match="at least one step"):

@@ -167,6 +167,18 @@ class Patches(Dataset[Sample]):
             sample[target.name] = _tensor(values)
             sample[f"{target.name}_valid"] = _tensor(valid)
 
+    def classes_of(self, query: Query) -> NDArray[np.uint8]:
+        """Common classes of a query as they are, `IGNORED` where nothing is known.
+
+        Raises:
+            BadInputError: if its source has no classes.
+        """
+        source = self.mix.sources[query.source]
+        _, (_, _, classes) = self._layers(source, query)
+        if classes is None:
+            raise BadInputError(f"'{source.name}' has no classes")
+        return classes
+
     def check_counts(self, queries: Iterable[Query]) -> None:
         """Refuse a source of whose first samples no voxel counts for any target.
 

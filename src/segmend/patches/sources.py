@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +15,11 @@ from segmend.catalog.dataset import open as open_dataset
 from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
 from segmend.core.box import Box, Point, Triple, VoxelBox, picometres
 from segmend.core.errors import BadInputError, GridMismatchError
+from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids, as_ids
 from segmend.core.registry import unknown_name
 from segmend.patches.resample import scale_of
-from segmend.volumes.volume import Volume
+from segmend.volumes.volume import Block, Volume
 
 SLAB = 32
 """Sections of labels in memory at a time while they are counted."""
@@ -31,11 +32,12 @@ class Source:
     Attributes:
         name: Data set, and volume where it has several.
         image: EM, uint8.
-        labels: Ids on the same grid; None: no target of ids can be made.
+        labels: Ids on voxels of the image, of all or a part of it; None: no target of ids can be
+            made.
         spec: What the ids mean.
-        classes: Positions in the common vocabulary on the same grid, or None.
+        classes: Positions in the common vocabulary, likewise, or None.
         licence: Terms of use, carried by every sample.
-        within: nm; patches stay inside. None: the whole image.
+        within: nm; patches stay inside. None: all that its layers share.
     """
 
     name: str
@@ -52,23 +54,48 @@ class Source:
                 f"the image of '{self.name}' must be uint8", found=f"it is {self.image.dtype}"
             )
         for what, layer in (("labels", self.labels), ("classes", self.classes)):
-            if layer is not None and layer.grid != self.image.grid:
+            if layer is not None and not _aligned(layer.grid, self.image.grid):
                 raise GridMismatchError(
                     f"{what} and image of '{self.name}' lie on different grids",
                     found=f"{layer.grid}; {self.image.grid}",
                     fix="Take the scale that fits, labels.at(voxel_size)",
                 )
-        if self.within is not None and not self.image.box.contains(self.within):
+        if self.within is not None and not self._shared.contains(self.within):
             raise BadInputError(
-                f"'{self.name}' does not hold {self.within}", found=f"it covers {self.image.box}"
+                f"'{self.name}' does not hold {self.within}",
+                found=f"its layers cover {self._shared}",
             )
 
     @property
+    def _shared(self) -> Box:
+        """What all layers cover: labels are often of a part of the image."""
+        shared: Box | None = self.image.box
+        for layer in (self.labels, self.classes):
+            if layer is not None and shared is not None:
+                shared = shared.intersect(layer.box)
+        if shared is None:
+            raise GridMismatchError(f"image and labels of '{self.name}' have no voxel in common")
+        return shared
+
+    @property
+    def box(self) -> Box:
+        """What patches may touch, nm."""
+        return self.within or self._shared
+
+    @property
     def voxels(self) -> VoxelBox:
-        """Voxels that patches may touch."""
-        if self.within is None:
-            return self.image.grid.voxels
-        return self.image.grid.to_voxels(self.within, "inner")
+        """Voxels of the image that patches may touch."""
+        return self.image.grid.to_voxels(self.box, "inner")
+
+    def named(self, name: str) -> Source:
+        """The same under another name."""
+        return replace(self, name=name)
+
+    def _block(self, layer: Volume, voxels: VoxelBox) -> Block:
+        """A layer's own voxels of a box of the image's."""
+        if layer.grid != self.image.grid:
+            voxels = layer.grid.to_voxels(self.image.grid.to_box(voxels), "exact")
+        return layer.read_voxels(voxels)
 
     def read_image(self, voxels: VoxelBox) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """The EM of a box, and where it was stored; None: everywhere.
@@ -82,7 +109,7 @@ class Source:
     def read_labels(self, voxels: VoxelBox) -> tuple[Ids, NDArray[np.uint8]]:
         """Ids with background and invalid 0, and 1 where the layer says something, uint8."""
         assert self.labels is not None
-        block = self.labels.read_voxels(voxels)
+        block = self._block(self.labels, voxels)
         ids = segment_ids(block.data, self.spec, source=self.labels.source)
         known = np.ones(ids.shape, np.uint8)
         if self.spec.invalid:
@@ -95,7 +122,7 @@ class Source:
         """Common classes, `IGNORED` where nothing is known; None where there are none."""
         if self.classes is None:
             return None
-        block = self.classes.read_voxels(voxels)
+        block = self._block(self.classes, voxels)
         values = np.asarray(block.data, np.uint8)
         if not block.coverage.complete:
             values = np.where(block.coverage.mask(), values, np.uint8(IGNORED))
@@ -124,6 +151,12 @@ class Source:
             if want == "known" and (classes := self.read_classes(slab)) is not None:
                 part |= classes != IGNORED
         return mask
+
+
+def _aligned(one: VoxelGrid, other: VoxelGrid) -> bool:
+    """Whether voxels of one grid are voxels of the other."""
+    apart = zip(one.offset_pm, other.offset_pm, one.voxel_size_pm, strict=True)
+    return one.voxel_size_pm == other.voxel_size_pm and all((a - b) % s == 0 for a, b, s in apart)
 
 
 def source_of(
