@@ -9,6 +9,7 @@ import pytest
 
 from segmend.core.box import Box
 from segmend.core.errors import BadInputError
+from segmend.edits.overlap import OverlapRules
 from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
 from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.draw import SOURCES, draw_candidates
@@ -17,6 +18,8 @@ from segmend.testing.sample_types import SampleTypeContract
 
 BIG = 2**60
 WEST, EAST, NEIGHBOUR, TRIPLE, FORKED = (BIG + i for i in range(1, 6))
+GRID_STEP = (20, 10, 10)
+LOOSE = OverlapRules(1, 0.51, 1, 1, 0.0)
 
 
 class Handmade(SampleTypeContract):
@@ -123,22 +126,67 @@ class TestAdjacentControl(Handmade):
     def test_neighbour_of_the_merge_at_its_own_contact_with_the_parents_position(
         self, handmade, candidates
     ):
-        (candidate,) = candidates
         (parent,) = handmade.edits.of_kind("merge")
-        assert NEIGHBOUR in candidate.segments
-        assert set(candidate.segments) & {WEST, EAST}
-        assert candidate.operation_id == parent.operation_id
-        assert candidate.anchor_nm[1] == 2000 + 10 * 10
-        assert candidate.position_nm == parent.point_nm
-        metadata = candidate_metadata(candidate)
-        assert metadata["adjacent_root"] == str(NEIGHBOUR)
-        assert metadata["root_ids"] == [metadata["base_root"], str(NEIGHBOUR)]
+        assert {tuple(sorted(c.segments)) for c in candidates} == {
+            (WEST, NEIGHBOUR),
+            (EAST, NEIGHBOUR),
+        }
+        for candidate in candidates:
+            assert candidate.operation_id == parent.operation_id
+            assert candidate.anchor_nm[1] == 2000 + 10 * 10
+            assert candidate.position_nm == parent.point_nm
+            metadata = candidate_metadata(candidate)
+            assert metadata["adjacent_root"] == str(NEIGHBOUR)
+            assert metadata["root_ids"] == [metadata["base_root"], str(NEIGHBOUR)]
+            assert metadata["is_merge"] is True
+            assert metadata["before_root_ids"] is metadata["after_root_ids"] is None
+
+    def test_the_segmentation_just_before_the_merge_is_the_one_that_counts(self, handmade):
+        (parent,) = handmade.edits.of_kind("merge")
+        dated = replace(handmade.edits, ops=(replace(parent, timestamp=1_650_000_000),))
+        for candidate in SOURCES[self.kind](replace(handmade, edits=dated)).candidates:
+            assert candidate.facts["cutout_timestamp"] == 1_649_999_999
+            assert candidate.facts["timestamp"] == 1_650_000_000
 
     def test_no_more_than_asked_for_and_the_rest_is_counted(self, handmade):
-        none = replace(handmade, rules=replace(handmade.rules, adjacent_per_merge=0))
-        drawn = SOURCES[self.kind](none)
+        for most, left in ((0, 2), (1, 1)):
+            few = replace(handmade, rules=replace(handmade.rules, adjacent_per_merge=most))
+            drawn = SOURCES[self.kind](few)
+            assert len(drawn.candidates) == most
+            assert drawn.excluded[f"adjacent_control: more than {most} for one merge"] == left
+
+    def test_a_merge_whose_cube_holds_no_neighbour_is_named(self, handmade):
+        small = replace(handmade, rules=replace(handmade.rules, adjacent_cube_nm=20))
+        drawn = SOURCES[self.kind](small)
         assert drawn.candidates == ()
-        assert drawn.excluded["adjacent_control: more than 0 for one merge"] == 1
+        assert drawn.excluded == {"adjacent_control: no neighbour within 20 nm": 1}
+
+    @pytest.mark.parametrize("cube_nm", [120, 200, 500])
+    def test_pairs_are_those_that_a_look_at_every_face_in_the_cube_finds(self, handmade, cube_nm):
+        """The oracle: every pair of face-adjacent voxels of the cube, one by one."""
+        (op,) = handmade.edits.of_kind("merge")
+        rules = replace(handmade.rules, adjacent_cube_nm=cube_nm, adjacent_per_merge=99, size=LOOSE)
+        drawn = SOURCES[self.kind](replace(handmade, rules=rules)).candidates
+        centres = [
+            handmade.grid.offset[a] + GRID_STEP[a] * (np.arange(n) + 0.5)
+            for a, n in enumerate(handmade.grid.shape)
+        ]
+        near = [
+            np.flatnonzero(abs(c - p) < (cube_nm + s) / 2)
+            for c, p, s in zip(centres, op.point_nm, GRID_STEP, strict=True)
+        ]
+        cube = handmade.automatic[np.ix_(*near)]
+        expected = set()
+        for axis in range(3):
+            one, two = (np.delete(cube, end, axis).ravel() for end in (-1, 0))
+            for pair in set(zip(one.tolist(), two.tolist(), strict=True)):
+                if (
+                    0 not in pair
+                    and len(set(pair)) == 2
+                    and len(set(pair) & set(op.before_ids)) == 1
+                ):
+                    expected.add(tuple(sorted(pair)))
+        assert {tuple(sorted(c.segments)) for c in drawn} == expected
 
     def test_a_pair_is_asked_about_once_though_two_merges_offer_it(self, fib25):
         candidates = SOURCES[self.kind](fib25).candidates

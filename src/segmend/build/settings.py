@@ -86,6 +86,7 @@ class Samples(Table, frozen=True):
     Attributes:
         types: Names of sample types.
         adjacent_per_merge: Most adjacent controls for one merge edit.
+        adjacent_cube_nm: Edge of the cube around a merge in which neighbours are looked for.
         junction_min_purity: Smallest share of one neuron in a segment with junction controls.
         junction_min_degree: Fewest branches that meet at a junction.
         max_rows: Most rows by type; what a smaller number keeps, a larger one keeps too.
@@ -93,6 +94,7 @@ class Samples(Table, frozen=True):
 
     types: tuple[str, ...] = tuple(SAMPLE_TYPES)
     adjacent_per_merge: Annotated[int, Meta(ge=0)] = 3
+    adjacent_cube_nm: Positive = 500.0
     junction_min_purity: Share = 0.95
     junction_min_degree: Annotated[int, Meta(ge=3)] = 3
     max_rows: dict[str, Count] = {}

@@ -171,6 +171,7 @@ def _sample_rules(settings: PlanSettings) -> SampleRules:
         half_extent_nm=view.half_extent_nm,
         jitter_nm=view.jitter_nm,
         adjacent_per_merge=samples.adjacent_per_merge,
+        adjacent_cube_nm=samples.adjacent_cube_nm,
         junction_min_purity=samples.junction_min_purity,
         junction_min_degree=samples.junction_min_degree,
         size=_size_rules(settings),

@@ -27,6 +27,8 @@ class SampleRules:
         half_extent_nm: Smallest and largest half-width of the views, nm.
         jitter_nm: Standard deviation of the view centre around the site, nm per axis.
         adjacent_per_merge: Most adjacent controls for one merge.
+        adjacent_cube_nm: Edge of the cube around a merge in which neighbours are looked for, nm; as
+            published.
         junction_min_purity: Smallest share of one neuron in a segment with junction controls, and
             in what their view shows of it.
         junction_min_degree: Fewest branches that meet at a junction.
@@ -39,6 +41,7 @@ class SampleRules:
     half_extent_nm: tuple[float, float]
     jitter_nm: float
     adjacent_per_merge: int = 3
+    adjacent_cube_nm: float = 500.0
     junction_min_purity: float = 0.95
     junction_min_degree: int = 3
     size: OverlapRules = field(default_factory=OverlapRules)
@@ -55,6 +58,10 @@ class SampleRules:
         if self.adjacent_per_merge < 0:
             raise BadInputError(
                 f"'adjacent_per_merge' must be 0 or more, got {self.adjacent_per_merge}"
+            )
+        if not 0 < self.adjacent_cube_nm < math.inf:
+            raise BadInputError(
+                f"'adjacent_cube_nm' must be a positive length in nm, got {self.adjacent_cube_nm}"
             )
         if not 0.5 < self.junction_min_purity <= 1:
             raise BadInputError(

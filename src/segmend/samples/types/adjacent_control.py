@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from segmend.core.box import Box
 from segmend.core.ids import id_strings
-from segmend.core.random import keyed_unit
 from segmend.edits.operation import EditOp
 from segmend.edits.overlap_table import overlap_of
 from segmend.samples.candidate import Candidate, CandidateSet, candidate_set
 from segmend.samples.context import SampleContext
 from segmend.samples.site import Site, segment_facts, xyz
 from segmend.samples.view import pose
-from segmend.segments.contacts import Contact
+from segmend.segments.contacts import Contact, find_contacts
 
 KIND = "adjacent_control"
 
 
 def candidates(context: SampleContext) -> CandidateSet:
     """Up to three neighbours for every merge, those whose contact is nearest to the merge.
+
+    As published (reference, 1.4): a neighbour shares a face with one of the two segments within a
+    cube around the merge, just before it, and is none of the two. Here a pair is asked about only
+    if it is not merged later: the ground truth gives the two to different neurons.
 
     A control lies beside the merge it is derived from, so that it shows the same texture and
     calibre and takes the merge's position for its split. No pair is asked about twice.
@@ -30,10 +35,12 @@ def candidates(context: SampleContext) -> CandidateSet:
 def _outcomes(context: SampleContext, merges: list[EditOp]) -> Iterator[Candidate | str]:
     most, used = context.rules.adjacent_per_merge, set[tuple[int, int]]()
     for op in merges:
-        base = _base(context, op)
         kept = 0
-        for contact in _nearest_first(op, context.contacts.of(base)):
-            fault = _fault(context, contact, op)
+        neighbours = _nearest_first(op, _in_cube(context, op))
+        if not neighbours:
+            yield f"no neighbour within {context.rules.adjacent_cube_nm:g} nm"
+        for base, contact in neighbours:
+            fault = _fault(context, contact)
             if fault is None and (contact.a, contact.b) in used:
                 fault = "pair taken by another merge"
             if fault is None and kept == most:
@@ -46,24 +53,35 @@ def _outcomes(context: SampleContext, merges: list[EditOp]) -> Iterator[Candidat
                 yield fault
 
 
-def _base(context: SampleContext, op: EditOp) -> int:
-    share = keyed_unit("base", context.seed, op.operation_id)
-    return op.before_ids[int(share * len(op.before_ids))]
+def _in_cube(context: SampleContext, op: EditOp) -> Iterator[tuple[int, Contact]]:
+    """The merge's segments with their neighbours: where they touch in the cube, how much in all."""
+    cube = Box.around(op.point_nm, context.rules.adjacent_cube_nm)
+    voxels = context.grid.to_voxels(cube).intersect(context.grid.voxels)
+    if voxels is None:
+        return
+    here = find_contacts(context.automatic[voxels.slices], context.grid.crop(voxels))
+    for base in op.before_ids:
+        for contact in here.of(base):
+            whole = context.contacts.pair(contact.a, contact.b)
+            if whole is not None and contact.other(base) not in op.before_ids:
+                yield base, replace(contact, faces=whole.faces)
 
 
-def _nearest_first(op: EditOp, contacts: tuple[Contact, ...]) -> list[Contact]:
-    def distance(contact: Contact) -> float:
-        return sum((p - q) ** 2 for p, q in zip(contact.point_nm, op.point_nm, strict=True))
+def _nearest_first(
+    op: EditOp, neighbours: Iterable[tuple[int, Contact]]
+) -> list[tuple[int, Contact]]:
+    def place(one: tuple[int, Contact]) -> tuple[float, int, int]:
+        contact = one[1]
+        distance = sum((p - q) ** 2 for p, q in zip(contact.point_nm, op.point_nm, strict=True))
+        return distance, contact.a, contact.b
 
-    return sorted(contacts, key=lambda contact: (distance(contact), contact.a, contact.b))
+    return sorted(neighbours, key=place)
 
 
-def _fault(context: SampleContext, contact: Contact, op: EditOp) -> str | None:
+def _fault(context: SampleContext, contact: Contact) -> str | None:
     size = context.rules.size
     a, b = (overlap_of(context.overlaps, segment) for segment in (contact.a, contact.b))
     fault = size.contact_fault(contact) or size.pair_fault(a, b)
-    if fault is None and (contact.a in op.before_ids) and (contact.b in op.before_ids):
-        return "the merge itself"
     if fault is None and a.dominant == b.dominant:
         return "same neuron"
     return fault
@@ -83,6 +101,7 @@ def _candidate(context: SampleContext, op: EditOp, *, base: int, contact: Contac
         "edit_point_nm": xyz(op.point_nm),
         "interface_point_nm": xyz(contact.point_nm),
         "timestamp": op.timestamp,
+        "cutout_timestamp": None if op.timestamp is None else op.timestamp - 1,
         "contact_faces": contact.faces,
     }
     site = Site(
