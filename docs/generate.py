@@ -151,7 +151,9 @@ def plan_page() -> str:
         "`--set samples.max_rows.merge_edit=100`.\n"
     ]
     tables = [("", plan.PlanSettings), ("[[sources]]", plan.Source)]
-    tables += [(f"[{name}]", getattr(plan, name.title())) for name in SECTIONS]
+    for name in SECTIONS:
+        tables.append((f"[{name}]", getattr(plan, name.title())))
+        tables += [("[edits.injected]", plan.Injected)] if name == "edits" else []
     for heading, table in tables:
         parts.append(f"## {heading or 'Top level'}\n\n{_summary(table)}\n")
         parts.append(

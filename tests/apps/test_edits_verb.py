@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from segmend.core.grid import VoxelGrid
 from segmend.edits.edit_files import write_edits
+from segmend.edits.frozen import open_frozen
 from segmend.edits.operation import EditOp
 from segmend.synthetic.history import TrueEdit
 from segmend.testing.fake_cave import TOKEN, fake_cave, write_token
@@ -125,3 +127,67 @@ def test_mistakes_are_one_sentence(segmend, tmp_path, arguments, status, message
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "h").exists()
+
+
+def test_overlap_by_blocks_is_frozen(segmend, tmp_path):
+    automatic, neurons = np.zeros((2, 8, 16, 32), np.uint64)
+    automatic[:, :8, :16], automatic[:, :8, 16:], automatic[:, 8:] = 11, 12, 13
+    neurons[:, :8], neurons[:, 8:, :16], neurons[:, 8:, 16:] = 21, 22, 23
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        em = np.zeros(automatic.shape, np.uint8)
+        for key, array in (("image", em), ("automatic", automatic), ("neurons", neurons)):
+            file[key] = array
+            file[key].attrs["resolution"] = (10, 10, 10)
+    (tmp_path / "own.toml").write_text(RECORD)
+    said = segmend("overlap", "own.toml", "--out", "x", "--block", 3, 9, 20).stdout
+    assert "4 operations known = 2 kept" in said
+    assert "2 merge: segment below 80% pure" in said
+    frozen = open_frozen(tmp_path / "x")
+    assert {op.kind for op in frozen.edits()} == {"merge", "split"}
+    assert all(op.source_points_nm and op.sink_points_nm for op in frozen.edits())
+    assert frozen.manifest["licence"] == "unstated"
+    wrong = segmend("overlap", "own.toml", "--out", "y", "--neurons", "truth", status=2)
+    assert "named 'truth'" in wrong.stderr
+
+
+RECORD = """
+name = "own"
+title = "Own"
+species = "fly"
+version = "1"
+files.main.path = "own.h5"
+citation = "None."
+grid_origin_nm = [0, 0, 0]
+licence = { state = "unstated" }
+layers.image = { key = "image", doc = "EM" }
+layers.automatic = { key = "automatic", doc = "Segmentation", labels = { kind = "instance" } }
+layers.neurons = { key = "neurons", doc = "Truth", labels = { kind = "instance" } }
+"""
+
+
+def test_two_plans_compare(segmend, tmp_path):
+    for source in ("synthetic-log", "injected"):
+        (tmp_path / f"{source}.toml").write_text(PLAN.format(source=source))
+    table = segmend("compare", "synthetic-log.toml", "injected.toml").stdout
+    assert "AUROC" in table
+    found = json.loads(segmend("compare", "injected.toml", "injected.toml", "--json").stdout)
+    assert {one["auroc"] for one in found["differences"]} <= {0.5, None}
+
+
+PLAN = """
+name = "small"
+seed = 1
+[edits]
+source = "{source}"
+[view]
+half_extent_nm = [400, 500]
+jitter_nm = 40
+[em]
+pixel_size_nm = 6
+[splits]
+rule = "cubes"
+accepted_leaks = ["view", "lineage"]
+[[sources]]
+dataset = "synthetic"
+parameters = {{ seed = 1, shape = [48, 128, 128], false_merges = 4 }}
+"""

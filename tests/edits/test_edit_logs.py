@@ -10,7 +10,7 @@ import pytest
 from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.grid import VoxelGrid
 from segmend.edits.bodies import Bodies
-from segmend.edits.imported import Tissue, import_log
+from segmend.edits.imported_log import Tissue, import_log
 from segmend.edits.operation import Identity
 from segmend.testing.edit_logs import (
     dvid_messages,

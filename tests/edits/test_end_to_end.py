@@ -16,7 +16,7 @@ from segmend.edits.cave_record import read_cave_record
 from segmend.edits.cave_server import Manners, open_cave
 from segmend.edits.frozen import open_frozen
 from segmend.edits.harvest import harvest
-from segmend.edits.imported import Tissue, import_log
+from segmend.edits.imported_log import Tissue, import_log
 from segmend.edits.ledger import Ledger
 from segmend.edits.normalise import freeze_harvest
 from segmend.edits.operation import EditOp, Identity

@@ -54,13 +54,35 @@ class Source(Table, frozen=True):
     edits: str = ""
 
 
+class Injected(Table, frozen=True):
+    """Errors that are put into the layer ``neurons``, with ``edits.source = "injected"``.
+
+    Attributes:
+        constrictions: Neurons to cut at their thinnest neck, at most.
+        sections: Sections to lose.
+        section_share: Share of the neurons crossing such a section that are cut there.
+        merges: Pairs of neurons that touch to stick together, at most; larger contacts are
+            likelier.
+        min_voxels: Smallest part of a cut, and smallest neuron of a pair.
+        min_faces: Smallest contact of a cut or a pair, voxel faces.
+    """
+
+    constrictions: Annotated[int, Meta(ge=0)] = 20
+    sections: Annotated[int, Meta(ge=0)] = 1
+    section_share: Share = 0.5
+    merges: Annotated[int, Meta(ge=0)] = 20
+    min_voxels: Count = 1000
+    min_faces: Count = 20
+
+
 class Edits(Table, frozen=True):
     """Where edits come from and which count.
 
     Attributes:
         source: ``overlap``: compare the layers ``automatic`` and ``neurons``; ``synthetic-log``:
             the true history of synthetic tissue; ``frozen``: each source's frozen ``edits``, by
-            where their clicks lie in the layers ``automatic`` and ``neurons``.
+            where their clicks lie in the layers ``automatic`` and ``neurons``; ``injected``: errors
+            that are put into the layer ``neurons``, and no layer ``automatic`` is needed.
         sides: ``neurons``: a split goes along the true neurons; ``supervoxels``: along the layer
             ``supervoxels``, as a proofreader of an agglomerated segmentation must split.
         min_segment_voxels: Smallest segment that takes part in a merge or a control.
@@ -69,15 +91,17 @@ class Edits(Table, frozen=True):
         min_side_voxels: Smallest side of a split.
         min_side_radius_nm: Radius of the largest ball that must fit into a side of a split;
             thinner sides are shells along a membrane that two segmentations draw differently.
+        injected: See below.
     """
 
-    source: Literal["overlap", "synthetic-log", "frozen"] = "overlap"
+    source: Literal["overlap", "synthetic-log", "frozen", "injected"] = "overlap"
     sides: Literal["neurons", "supervoxels"] = "neurons"
     min_segment_voxels: Count = 500
     min_purity: Share = 0.8
     min_contact_faces: Count = 20
     min_side_voxels: Count = 1000
     min_side_radius_nm: Annotated[float, Meta(ge=0)] = 25.0
+    injected: Injected = Injected()
 
 
 class Samples(Table, frozen=True):
@@ -264,7 +288,7 @@ def _hint(error: msgspec.ValidationError) -> str:
     unknown = re.search(r"unknown field `(.+?)`", str(error))
     if unknown is None:
         return "See docs/plan.md for every key"
-    tables = (PlanSettings, Source, Edits, Samples, View, Em, Splits, Shards)
+    tables = (PlanSettings, Source, Edits, Injected, Samples, View, Em, Splits, Shards)
     known = {field for table in tables for field in table.__struct_fields__}
     near = difflib.get_close_matches(unknown[1], known, n=1)
     return f"Did you mean '{near[0]}'?" if near else "See docs/plan.md for every key"

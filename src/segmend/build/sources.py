@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+
+from segmend.build.injected_layer import injected_layer
 from segmend.build.settings import PlanSettings, Source, source_name
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
 from segmend.core.box import Box
 from segmend.core.errors import PlanError
 from segmend.core.grid import VoxelGrid
+from segmend.core.ids import Ids
 from segmend.edits.frozen import FrozenEdits, open_frozen
+from segmend.edits.logged import LoggedEdit
 from segmend.render.site import Layers
 from segmend.volumes.align import common_grid
 
@@ -29,6 +34,7 @@ class OpenedSource:
         grid: The grid that all layers share, of the part that questions are asked about.
         box: That part, nm.
         frozen: Its frozen edits, where the plan takes them from there.
+        injected: What repairs the errors that the plan put into its neurons, where it does.
     """
 
     name: str
@@ -38,6 +44,14 @@ class OpenedSource:
     grid: VoxelGrid
     box: Box
     frozen: FrozenEdits | None = None
+    injected: tuple[LoggedEdit, ...] | None = None
+
+    def segments(self, role: Literal["automatic", "neurons", "supervoxels"]) -> Ids:
+        """A label layer of the part that questions are asked about, in memory."""
+        if role == "automatic" and self.injected is not None:
+            return np.asarray(self.layers.automatic.read(self.box).data)
+        names = {"automatic": self.source.automatic, "neurons": self.source.neurons}
+        return self.dataset.segments(names.get(role, role), self.box)
 
     def facts(self) -> dict[str, Any]:
         """What the plan and the card say about it."""
@@ -81,7 +95,8 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
     path = folder / source.path if source.path else None
     dataset = open_dataset(record, path=path, **source.parameters)
     name = source_name(source)
-    needed = {source.automatic, source.neurons, *_sides(settings)}
+    injected = settings.edits.source == "injected"
+    needed = {source.neurons, *_sides(settings)} | (set() if injected else {source.automatic})
     if not needed <= set(dataset.labels):
         raise PlanError(
             f"source '{name}' cannot make edits",
@@ -94,9 +109,14 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
             found=f"edits.source is 'synthetic-log', its tables are {dataset.record.tables}",
             fix="Use edits.source = 'overlap'",
         )
-    roles = {"automatic": source.automatic, "neurons": source.neurons}
-    roles |= {side: side for side in _sides(settings)}
-    volumes = {"image": dataset.image, **{r: dataset.labels[n] for r, n in roles.items()}}
+    log = None
+    if injected:
+        automatic, log = injected_layer(dataset, source.neurons, name, settings)
+    else:
+        automatic = dataset.labels[source.automatic]
+    roles = {"neurons": source.neurons, **{side: side for side in _sides(settings)}}
+    volumes = {"image": dataset.image, "automatic": automatic}
+    volumes |= {role: dataset.labels[layer] for role, layer in roles.items()}
     grid = common_grid(volumes)
     box = grid.box if source.box_nm is None else Box(*source.box_nm)
     if not grid.box.contains(box):
@@ -108,7 +128,7 @@ def open_source(source: Source, settings: PlanSettings, folder: Path) -> OpenedS
     voxels = grid.to_voxels(box)
     frozen = open_frozen(folder / source.edits) if source.edits else None
     part = (grid.crop(voxels), grid.to_box(voxels))
-    return OpenedSource(name, source, dataset, Layers(**volumes), *part, frozen)
+    return OpenedSource(name, source, dataset, Layers(**volumes), *part, frozen, log)
 
 
 def _sides(settings: PlanSettings) -> tuple[str, ...]:

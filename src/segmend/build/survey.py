@@ -14,6 +14,7 @@ from segmend.core.box import Point
 from segmend.core.errors import NoSamplesError
 from segmend.core.ids import Ids
 from segmend.core.sample import Split
+from segmend.edits.logged import logged_edits
 from segmend.edits.operation import EditSet, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.overlap_table import overlap_table
@@ -77,35 +78,61 @@ def survey(source: Source, *, settings: PlanSettings, folder: Path) -> Survey:
     )
 
 
-def _candidates(
-    one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
-) -> tuple[Candidate, ...]:
-    source = one.source
-    automatic = one.dataset.segments(source.automatic, one.box)
-    neurons = one.dataset.segments(source.neurons, one.box)
-    supervoxels = one.dataset.segments("supervoxels", one.box) if one.layers.supervoxels else None
+@dataclass(frozen=True, eq=False)
+class FoundEdits:
+    """The edits of one volume and what they were found in.
+
+    Attributes:
+        automatic: uint64 ``(z, y, x)``.
+        neurons: uint64, the same shape.
+        supervoxels: uint64, the same shape, where splits go along them.
+        contacts: Contacts of ``automatic``.
+        edits: The edits.
+    """
+
+    automatic: Ids
+    neurons: Ids
+    supervoxels: Ids | None
+    contacts: Contacts
+    edits: EditSet
+
+
+def found_edits(one: OpenedSource, settings: PlanSettings) -> FoundEdits:
+    """The edits of an opened volume, as the plan asks for them.
+
+    Raises:
+        NoSamplesError: if there are none.
+    """
+    automatic, neurons = one.segments("automatic"), one.segments("neurons")
+    supervoxels = one.segments("supervoxels") if one.layers.supervoxels else None
     contacts = find_contacts(automatic, one.grid)
     edits = _edits(one, settings, automatic, neurons, contacts)
     if supervoxels is not None:
         volume = Agglomerated(automatic, supervoxels, neurons, one.grid)
         edits = cut_by_supervoxels(edits, volume, rules=_size_rules(settings))
     _check_edits(one, edits)
+    return FoundEdits(automatic, neurons, supervoxels, contacts, edits)
+
+
+def _candidates(
+    one: OpenedSource, settings: PlanSettings, excluded: Counter[str]
+) -> tuple[Candidate, ...]:
+    found = found_edits(one, settings)
     record = one.dataset.record
-    rules = _sample_rules(settings)
     context = SampleContext(
         dataset=record.name,
         version=record.version,
         volume=one.name,
         species=record.species,
         grid=one.grid,
-        automatic=automatic,
-        neurons=neurons,
-        contacts=contacts,
-        edits=edits,
-        synapses=_synapses(one, automatic, excluded),
-        rules=rules,
+        automatic=found.automatic,
+        neurons=found.neurons,
+        contacts=found.contacts,
+        edits=found.edits,
+        synapses=_synapses(one, found.automatic, excluded),
+        rules=_sample_rules(settings),
         seed=settings.seed,
-        supervoxels=supervoxels,
+        supervoxels=found.supervoxels,
     )
     drawn = draw_candidates(context, settings.samples.types)
     for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):
@@ -133,6 +160,8 @@ def _edits(
     if settings.edits.source == "overlap":
         return overlap_edits(automatic, neurons, contacts, one.grid, rules=rules, identity=identity)
     table = overlap_table(automatic, neurons, one.grid)
+    if one.injected is not None:
+        return logged_edits(one.injected, table, contacts, rules=rules, identity=identity)
     if one.frozen is not None:
         ground = Ground(automatic, neurons, one.grid)
         placed = placed_edits(

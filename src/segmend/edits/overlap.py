@@ -113,7 +113,7 @@ def overlap_edits(
         SegmentNotFoundError: if the contacts are of another segmentation.
     """
     table = overlap_table(automatic, neurons, grid)
-    merges = [_merge(contact, table, rules, identity) for contact in contacts]
+    merges = [merge_of(contact, table, rules, identity) for contact in contacts]
     boxes = segment_boxes(automatic)
     splits = []
     for overlap in (o for o in table.values() if len(o.neurons) > 1):
@@ -139,9 +139,10 @@ def side_contact(within: Ids, grid: VoxelGrid, *, sides: Iterable[int]) -> Conta
     return max(find_contacts(inside, grid), key=lambda contact: contact.faces, default=None)
 
 
-def _merge(
+def merge_of(
     contact: Contact, table: dict[int, Overlap], rules: OverlapRules, identity: Identity
 ) -> EditOp | str:
+    """The merge of two segments that touch, or the reason why there is none."""
     a, b = overlap_of(table, contact.a), overlap_of(table, contact.b)
     fault = rules.contact_fault(contact) or rules.pair_fault(a, b)
     if fault is None and a.dominant != b.dominant:
@@ -170,14 +171,41 @@ def _split(
     identity: Identity,
 ) -> EditOp | str:
     """The split of one segment; ``within`` holds the neurons inside it, 0 elsewhere."""
-    large = [neuron for neuron, _ in overlap.sides(rules.min_side_voxels)]
-    if len(large) < 2:
-        return f"split: second side below {rules.min_side_voxels} voxels"
+    fault = split_faults(overlap, rules)
+    if fault is not None:
+        return fault
     radius = rules.min_side_radius_nm
+    large = [neuron for neuron, _ in overlap.sides(rules.min_side_voxels)]
     sides = [n for n in large if holds_ball(within, n, grid, radius_nm=radius)]
+    contact = side_contact(within, grid, sides=sides) if len(sides) > 1 else None
+    return split_of(overlap, sides, contact, rules, identity)
+
+
+def split_faults(overlap: Overlap, rules: OverlapRules) -> str | None:
+    """Why a segment of several neurons cannot be split by its sizes alone, or None if it can."""
+    if len(overlap.sides(rules.min_side_voxels)) < 2:
+        return f"split: second side below {rules.min_side_voxels} voxels"
+    return None
+
+
+def split_of(
+    overlap: Overlap,
+    sides: list[int],
+    contact: Contact | None,
+    rules: OverlapRules,
+    identity: Identity,
+) -> EditOp | str:
+    """The split of a segment, or the reason why there is none.
+
+    Args:
+        overlap: The segment.
+        sides: Its neurons that are large and thick enough.
+        contact: The largest contact of two of them, None if none touch.
+        rules: Thresholds.
+        identity: Data set, version and volume.
+    """
     if len(sides) < 2:
-        return f"split: second side nowhere {radius:g} nm from its border"
-    contact = side_contact(within, grid, sides=sides)
+        return f"split: second side nowhere {rules.min_side_radius_nm:g} nm from its border"
     if contact is None:
         return "split: sides do not touch"
     return EditOp(

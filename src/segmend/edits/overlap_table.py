@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, types
 from numba.typed import Dict
+from numpy.typing import NDArray
 
 from segmend.core.errors import SegmentNotFoundError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
-from segmend.segments.contacts import check_labels
+from segmend.segments.contacts import added, check_labels
 
 _PAIR = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
@@ -64,15 +65,36 @@ def overlap_table(automatic: Ids, neurons: Ids, grid: VoxelGrid) -> dict[int, Ov
     """
     check_labels(automatic, grid, name="automatic")
     check_labels(neurons, grid, name="neurons")
-    pairs, counts = _count_pairs(automatic, neurons)
-    # Segment ascending, then voxels descending, then neuron ascending.
-    order = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
-    shares: dict[int, list[tuple[int, int]]] = {}
-    for (segment, neuron), voxels in zip(
-        pairs[order].tolist(), counts[order].tolist(), strict=True
-    ):
-        shares.setdefault(segment, []).append((neuron, voxels))
-    return {segment: _overlap(segment, share) for segment, share in shares.items()}
+    counts = OverlapCounts()
+    counts.add(automatic, neurons)
+    return counts.table()
+
+
+class OverlapCounts:
+    """Voxels that automatic segments share with true neurons, counted block by block."""
+
+    def __init__(self) -> None:
+        self._pairs: Ids = np.empty((0, 2), np.uint64)
+        self._voxels: NDArray[np.int64] = np.empty((0, 1), np.int64)
+
+    def add(self, automatic: Ids, neurons: Ids) -> None:
+        """Count a block; arguments as for `overlap_table`."""
+        pairs, voxels = _count_pairs(automatic, neurons)
+        self._pairs, self._voxels = added(
+            np.concatenate([self._pairs, pairs]), np.concatenate([self._voxels, voxels[:, None]])
+        )
+
+    def table(self) -> dict[int, Overlap]:
+        """Every automatic segment by id, ascending."""
+        pairs, voxels = self._pairs, self._voxels[:, 0]
+        # Segment ascending, then voxels descending, then neuron ascending.
+        order = np.lexsort((pairs[:, 1], -voxels, pairs[:, 0]))
+        shares: dict[int, list[tuple[int, int]]] = {}
+        for (segment, neuron), count in zip(
+            pairs[order].tolist(), voxels[order].tolist(), strict=True
+        ):
+            shares.setdefault(segment, []).append((neuron, count))
+        return {segment: _overlap(segment, share) for segment, share in shares.items()}
 
 
 def overlap_of(table: Mapping[int, Overlap], segment: int) -> Overlap:

@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.typed import Dict
 from numpy.typing import NDArray
 
-from segmend.core.box import Point
+from segmend.core.box import Point, Triple
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
@@ -106,15 +106,139 @@ def find_contacts(labels: Ids, grid: VoxelGrid) -> Contacts:
         GridMismatchError: if they do not fit the grid.
     """
     check_labels(labels, grid, name="labels")
-    pairs, sums = _sum_faces(labels)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    pairs, sums = pairs[order], sums[order]
-    faces = sums[:, 0]
-    mean = sums[:, 1:] / faces[:, None]
-    nearest = _nearest_faces(labels, pairs, mean, np.array(grid.voxel_size))
-    # A face lies midway between the centres of its two voxels.
-    point = (grid.centers((nearest - 1) // 2) + grid.centers(nearest // 2)) / 2
-    return Contacts(pairs[:, 0], pairs[:, 1], faces, point)
+    faces = FaceSums()
+    faces.add(labels, labels.shape, (0, 0, 0))
+    nearest = NearestFaces(faces, grid.voxel_size)
+    nearest.add(labels, labels.shape, (0, 0, 0))
+    return nearest.contacts(grid)
+
+
+class FaceSums:
+    """Shared faces of every pair of labels, counted block by block; exact in any order.
+
+    Attributes:
+        pairs: uint64 ``(n, 2)``, smaller and larger id, ascending.
+        sums: int64 ``(n, 4)``: faces, and the sums of their doubled coordinates ``z, y, x``.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: Ids = np.empty((0, 2), np.uint64)
+        self.sums: NDArray[np.int64] = np.empty((0, 4), np.int64)
+        self._waiting: list[tuple[Ids, NDArray[np.int64]]] = []
+
+    def add(self, labels: Ids, core: Triple, start: Triple) -> Ids:
+        """Count the faces of a block.
+
+        Args:
+            labels: uint64 ``(z, y, x)``: the block, and beyond it on the high sides one more voxel
+                where the volume goes on.
+            core: Voxels of the block alone: faces between two voxels beyond are left out.
+            start: Voxel of the volume that the block begins with.
+
+        Returns:
+            Pairs of the block, ascending.
+        """
+        pairs, sums = _sum_faces(labels, core, start)
+        pairs, sums = added(pairs, sums)
+        self._waiting.append((pairs, sums))
+        if sum(len(one) for one, _ in self._waiting) > max(1_000_000, len(self.pairs)):
+            self.settle()
+        return pairs
+
+    def settle(self) -> None:
+        """Make `pairs` and `sums` hold all blocks so far."""
+        parts = [(self.pairs, self.sums), *self._waiting]
+        self.pairs, self.sums = added(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        self._waiting.clear()
+
+    def only(self, keep: NDArray[np.bool_]) -> FaceSums:
+        """Some of the pairs."""
+        kept = FaceSums()
+        kept.pairs, kept.sums = self.pairs[keep], self.sums[keep]
+        return kept
+
+
+class NearestFaces:
+    """The face of each pair nearest to the mean of all its faces, found block by block.
+
+    Args:
+        faces: All faces of the pairs that are asked about; it is settled.
+        voxel_size: nm, ``(z, y, x)``.
+    """
+
+    def __init__(self, faces: FaceSums, voxel_size: Point) -> None:
+        faces.settle()
+        self._faces, self._size = faces, np.array(voxel_size)
+        self._mean = faces.sums[:, 1:] / faces.sums[:, :1]
+        self._best = np.full(len(faces.pairs), np.inf)
+        self._nearest = np.zeros((len(faces.pairs), 3), np.int64)
+
+    def add(self, labels: Ids, core: Triple, start: Triple) -> None:
+        """Look through a block; arguments as for `FaceSums.add`."""
+        pairs = _sum_faces(labels, core, start)[0]
+        rows, known = found_rows(self._faces.pairs, pairs)
+        rows, pairs = rows[known], pairs[known]
+        if not len(rows):
+            return
+        nearest, best = _nearest_faces(labels, core, start, pairs, self._mean[rows], self._size)
+        better = best < self._best[rows]
+        # Of equally near faces the first in scan order of the whole volume, whatever the blocks.
+        tied = np.flatnonzero(best == self._best[rows])
+        for i in tied.tolist():
+            better[i] = _scan_order(nearest[i]) < _scan_order(self._nearest[rows[i]])
+        self._best[rows[better]] = best[better]
+        self._nearest[rows[better]] = nearest[better]
+
+    def contacts(self, grid: VoxelGrid) -> Contacts:
+        """The contacts, once all blocks were looked through."""
+        # A face lies midway between the centres of its two voxels.
+        low, high = self.voxels()
+        point = (grid.centers(low) + grid.centers(high)) / 2
+        pairs = self._faces.pairs
+        return Contacts(pairs[:, 0], pairs[:, 1], self._faces.sums[:, 0], point)
+
+    def voxels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The two voxels of the face of each pair, int64 ``(n, 3)``; not in the pair's order."""
+        return (self._nearest - 1) // 2, self._nearest // 2
+
+
+def _scan_order(face: NDArray[np.int64]) -> tuple[int, ...]:
+    """Voxel ``(z, y, x)`` and axis of a face in doubled coordinates: one of them is even."""
+    z, y, x = ((face - 1) // 2).tolist()
+    return (z, y, x, int((face % 2 == 0).argmax()))
+
+
+def added(keys: Ids, values: NDArray[np.int64]) -> tuple[Ids, NDArray[np.int64]]:
+    """Add up the rows of equal keys.
+
+    Args:
+        keys: uint64 ``(n, 2)``.
+        values: int64 ``(n, k)``.
+
+    Returns:
+        Keys that differ, ascending, and the sums of their values.
+    """
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    keys, values = keys[order], values[order]
+    first = np.ones(len(keys), bool)
+    first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts = np.flatnonzero(first)
+    return keys[starts], np.add.reduceat(values, starts) if len(starts) else values
+
+
+def found_rows(table: Ids, keys: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where pairs stand in an ascending table of pairs, and whether they do."""
+    joined = np.concatenate([table, keys])
+    order = np.lexsort((joined[:, 1], joined[:, 0]))
+    joined = joined[order]
+    first = np.ones(len(joined), bool)
+    first[1:] = (joined[1:] != joined[:-1]).any(axis=1)
+    group = np.empty(len(joined), np.intp)
+    group[order] = np.cumsum(first) - 1
+    row = np.full(len(joined), -1, np.intp)
+    row[group[: len(table)]] = np.arange(len(table))
+    rows = row[group[len(table) :]]
+    return rows, rows >= 0
 
 
 def check_labels(labels: NDArray[Any], grid: VoxelGrid, *, name: str) -> None:
@@ -142,22 +266,23 @@ def _span(sorted_ids: Ids, key: np.uint64) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _sum_faces(labels):  # type: ignore[no-untyped-def]
+def _sum_faces(labels, core, start):  # type: ignore[no-untyped-def]
     """Pairs ``(n, 2)``; faces and sums of doubled z, y, x of the face centres ``(n, 4)``, exact."""
     depth, height, width = labels.shape
     sums = Dict.empty(_PAIR, _SUMS)
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
+    for z in range(core[0]):
+        for y in range(core[1]):
+            for x in range(core[2]):
                 here = labels[z, y, x]
                 if here == 0:
                     continue
+                at = (2 * (z + start[0]) + 1, 2 * (y + start[1]) + 1, 2 * (x + start[2]) + 1)
                 if z + 1 < depth and labels[z + 1, y, x] != here:
-                    _add_face(sums, here, labels[z + 1, y, x], (2 * z + 2, 2 * y + 1, 2 * x + 1))
+                    _add_face(sums, here, labels[z + 1, y, x], (at[0] + 1, at[1], at[2]))
                 if y + 1 < height and labels[z, y + 1, x] != here:
-                    _add_face(sums, here, labels[z, y + 1, x], (2 * z + 1, 2 * y + 2, 2 * x + 1))
+                    _add_face(sums, here, labels[z, y + 1, x], (at[0], at[1] + 1, at[2]))
                 if x + 1 < width and labels[z, y, x + 1] != here:
-                    _add_face(sums, here, labels[z, y, x + 1], (2 * z + 1, 2 * y + 1, 2 * x + 2))
+                    _add_face(sums, here, labels[z, y, x + 1], (at[0], at[1], at[2] + 1))
     pairs = np.empty((len(sums), 2), np.uint64)
     values = np.empty((len(sums), 4), np.int64)
     for i, (pair, value) in enumerate(sums.items()):
@@ -176,17 +301,17 @@ def _add_face(sums, here, there, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _nearest_faces(labels, pairs, mean, voxel_size):  # type: ignore[no-untyped-def]
-    """Doubled coordinates of the face of each pair nearest to ``mean`` (doubled coordinates)."""
+def _nearest_faces(labels, core, start, pairs, mean, voxel_size):  # type: ignore[no-untyped-def]
+    """Doubled coordinates of the face of each pair nearest to ``mean``, and the squared nm."""
     depth, height, width = labels.shape
     rows = Dict.empty(_PAIR, types.int64)
     for i in range(len(pairs)):
         rows[(pairs[i, 0], pairs[i, 1])] = i
     nearest = np.zeros((len(pairs), 3), np.int64)
     best = np.full(len(pairs), np.inf)
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
+    for z in range(core[0]):
+        for y in range(core[1]):
+            for x in range(core[2]):
                 here = labels[z, y, x]
                 if here == 0:
                     continue
@@ -197,12 +322,19 @@ def _nearest_faces(labels, pairs, mean, voxel_size):  # type: ignore[no-untyped-
                     there = labels[z + dz, y + dy, x + dx]
                     if there == 0 or there == here:
                         continue
-                    row = rows[(min(here, there), max(here, there))]
-                    at = (2 * z + 1 + dz, 2 * y + 1 + dy, 2 * x + 1 + dx)
+                    pair = (min(here, there), max(here, there))
+                    if pair not in rows:
+                        continue
+                    row = rows[pair]
+                    at = (
+                        2 * (z + start[0]) + 1 + dz,
+                        2 * (y + start[1]) + 1 + dy,
+                        2 * (x + start[2]) + 1 + dx,
+                    )
                     distance = 0.0
                     for k in range(3):
                         distance += ((at[k] - mean[row, k]) * voxel_size[k]) ** 2
                     if distance < best[row]:
                         best[row] = distance
                         nearest[row, 0], nearest[row, 1], nearest[row, 2] = at
-    return nearest
+    return nearest, best

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from segmend.core.box import VoxelBox
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 
@@ -57,3 +58,45 @@ def _holds(labels, label, steps):  # type: ignore[no-untyped-def]
                 if whole:
                     return True
     return False
+
+
+def thick_labels(labels: Ids, core: VoxelBox, grid: VoxelGrid, *, radius_nm: float) -> set[int]:
+    """The labels that hold a ball whose centre lies in a block: `holds_ball` by blocks.
+
+    Args:
+        labels: uint64 ``(z, y, x)``: a block with `ball_reach` voxels around it, fewer only where
+            the volume ends.
+        core: The block, in voxels of ``labels``.
+        grid: The grid of the labels.
+        radius_nm: Radius of the ball, nm.
+    """
+    steps = _nearer_than(radius_nm, grid)
+    return {int(label) for label in _thick(labels, core.start, core.stop, steps)}
+
+
+def ball_reach(grid: VoxelGrid, *, radius_nm: float) -> int:
+    """Voxels that must be known around a block to tell whether a ball fits."""
+    return int(np.ceil(radius_nm / min(grid.voxel_size)))
+
+
+@njit(cache=True, nogil=True)
+def _thick(labels, start, stop, steps):  # type: ignore[no-untyped-def]
+    nz, ny, nx = labels.shape
+    thick = set([np.uint64(0)])  # noqa: C405  numba knows no set display
+    for z in range(start[0], stop[0]):
+        for y in range(start[1], stop[1]):
+            for x in range(start[2], stop[2]):
+                label = labels[z, y, x]
+                if label in thick:
+                    continue
+                whole = True
+                for s in range(steps.shape[0]):
+                    a, b, c = z + steps[s, 0], y + steps[s, 1], x + steps[s, 2]
+                    inside = 0 <= a < nz and 0 <= b < ny and 0 <= c < nx
+                    if not inside or labels[a, b, c] != label:
+                        whole = False
+                        break
+                if whole:
+                    thick.add(label)
+    thick.remove(np.uint64(0))
+    return thick

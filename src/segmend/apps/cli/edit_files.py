@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from segmend.apps.cli.options import as_json
-from segmend.catalog.dataset import open as open_dataset
 from segmend.core.errors import BadInputError
 from segmend.edits.edit_files import write_edits
 from segmend.edits.frozen import FrozenEdits, open_frozen
-from segmend.edits.imported import LOGS, Log, Tissue, import_edits, import_log
-from segmend.edits.operation import Identity
-from segmend.volumes.align import common_grid
+from segmend.edits.imported import import_edits
 
 
 @click.command("import", epilog="Example: segmend edits import mine.jsonl --out mine.edits ...")
@@ -22,7 +20,9 @@ from segmend.volumes.align import common_grid
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
 @click.option("--licence", required=True, help="Licence of the edits; 'unknown' if it is.")
 @click.option("--citation", default="", help="Whom to cite for them.")
-@click.option("--log", type=click.Choice(LOGS), help="FILE is a log of that program.")
+@click.option(
+    "--log", type=click.Choice(["dvid", "webknossos"]), help="FILE is a log of that program."
+)
 @click.option("--dataset", default="", help="With --log: the data set it speaks of.")
 @click.option("--supervoxels", default="supervoxels", show_default=True, help="Its layer of them.")
 @click.option("--automatic", default="automatic", show_default=True, help="Its first segmentation.")
@@ -32,7 +32,7 @@ def import_file(
     out: Path,
     licence: str,
     citation: str,
-    log: Log | None,
+    log: Literal["dvid", "webknossos"] | None,
     dataset: str,
     supervoxels: str,
     automatic: str,
@@ -51,21 +51,12 @@ def import_file(
     if log is None:
         frozen = import_edits(file, out, licence=licence, citation=citation)
     else:
-        tissue = _tissue(dataset, supervoxels, automatic)
+        # Volumes and kernels take a second to import: not for every verb of edits.
+        from segmend.edits.imported_log import import_log, tissue_of
+
+        tissue = tissue_of(dataset, supervoxels=supervoxels, automatic=automatic)
         frozen = import_log(file, out, log=log, tissue=tissue, licence=licence, citation=citation)
     say_frozen(frozen, as_json=as_json)
-
-
-def _tissue(name: str, supervoxels: str, automatic: str) -> Tissue:
-    dataset = open_dataset(name)
-    layers = {one: dataset.labels[one] for one in (supervoxels, automatic)}
-    record = dataset.record
-    return Tissue(
-        dataset.segments(supervoxels),
-        dataset.segments(automatic),
-        common_grid(layers),
-        Identity(record.name, record.version, dataset.volume),
-    )
 
 
 @click.command(epilog="Example: segmend edits export mine.edits --to mine.jsonl")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from segmend.apps.cli.edit_files import export, import_file, say_frozen
+from segmend.apps.cli.edit_sources import compare, overlap
 from segmend.apps.cli.options import as_json
 from segmend.apps.progress import Progress
 from segmend.apps.tables import percent, text_table
@@ -139,8 +140,8 @@ def freeze(folder: Path, out: Path, as_json: bool) -> None:
     say_frozen(frozen, as_json=as_json)
 
 
-edits.add_command(import_file)
-edits.add_command(export)
+for command in (import_file, export, overlap, compare):
+    edits.add_command(command)
 
 
 def _ask(
