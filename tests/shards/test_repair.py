@@ -102,6 +102,10 @@ def test_what_is_repaired_is_a_copy() -> None:
     repair(decoded, "foreign")
     for name, value in before.items():
         np.testing.assert_array_equal(decoded[name], value)
+    copied, _ = repair(decoded, "foreign")
+    changed, _ = repair(decoded, "foreign", in_place=True)
+    for name, value in copied.items():
+        np.testing.assert_array_equal(changed[name], value)
 
 
 # --- normals ----------------------------------------------------------------------------------

@@ -213,7 +213,8 @@ class Examples:
         try:
             stored = decode_row(row, task.picture_columns(look, version))
             if self.repaired:  # before anything else sees it
-                stored, findings = repair(stored, self._origins[i], version=version)
+                origin = self._origins[i]
+                stored, findings = repair(stored, origin, version=version, in_place=True)
                 self.benchmark.count(findings)
             inputs = task.inputs(stored, look, version)
             target = None

@@ -90,7 +90,7 @@ def decode_geometry(payload: bytes) -> NDArray[np.float16]:
         payload: An npz with the one array ``arr_0``.
 
     Returns:
-        float16, shape `GEOMETRY_SHAPE`, read-only (it borrows the inflated bytes).
+        float16, shape `GEOMETRY_SHAPE`; it owns the inflated bytes.
 
     Raises:
         ReadFailedError: if the bytes are damaged.
@@ -112,7 +112,6 @@ def decode_geometry(payload: bytes) -> NDArray[np.float16]:
     start = _npy_data_start(raw[:_MAX_NPY_HEADER].tobytes())
     if len(raw) - start != _SIZE:
         raise ReadFailedError("a geometry npz is damaged", found=f"{len(raw) - start} data bytes")
-    raw.flags.writeable = False
     return raw[start:].view(_DTYPE).reshape(GEOMETRY_SHAPE)
 
 

@@ -83,7 +83,7 @@ def repaired_row(
     if kind is None:
         raise SchemaError(f"sample_type is {row['sample_type']!r}")
     origin = row_origin(row["metadata"])
-    return repair(decode_row(row, columns), origin, kind=kind, version=version)
+    return repair(decode_row(row, columns), origin, kind=kind, version=version, in_place=True)
 
 
 def repair(
@@ -92,15 +92,17 @@ def repair(
     *,
     kind: SampleType | None = None,
     version: SchemaVersion = SCHEMA_VERSION,
+    in_place: bool = False,
 ) -> tuple[Row, tuple[Finding, ...]]:
     """Correct what rows of an origin are known to get wrong.
 
     Args:
-        decoded: Any columns of a row as `decode_row` gives them; not changed.
+        decoded: Any columns of a row as `decode_row` gives them.
         origin: What `row_origin` says of it.
         kind: Its sample type. Pictures are repaired alike without it, for it gives answers away;
             defects of pairs are then not named, nor labels freed of those of other tasks.
         version: Version of its schema: ``geometry`` of v1 always shows two segments.
+        in_place: Whether the pictures given may be changed: memory for new ones takes time.
 
     Returns:
         The same columns, corrected; and every defect met in them, also those that cannot be
@@ -110,6 +112,8 @@ def repair(
     repaired = dict(decoded)
     for column, value in decoded.items():
         if value is not None and origin != "metric":
+            if isinstance(value, np.ndarray) and not (in_place and value.flags.writeable):
+                value = value.copy()
             repaired[column], findings = _repaired(column, value, origin, kind, version)
             found += findings
     return repaired, tuple(found)
@@ -138,7 +142,7 @@ def _repaired(
 def _repaired_geometry(
     geometry: NDArray[np.float16], column: str, origin: Origin, *, dual: bool
 ) -> tuple[NDArray[np.float16], list[Finding]]:
-    bits = geometry.view(np.uint16).copy()
+    bits = geometry.view(np.uint16)
     views = bits.reshape(*bits.shape[:2], -1)
     met = _repair_views(views, foreign=origin == "foreign")
     found = [Finding("depth_stretched", column)]
@@ -267,13 +271,11 @@ def _repaired_slice(
 
 
 def _cut_masks(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, tuple[bool, bool]]:
-    """The slice with its masks cut at half, pixels changed, and whether A and B are seen."""
+    """A slice with its masks cut at half, pixels changed, and whether A and B are seen."""
     compiled = kernels()
-    if compiled is not None:
-        out = np.empty(image.shape, np.uint8)
-        pixels = np.ascontiguousarray(image).reshape(-1, image.shape[-1])
-        grey, *seen = compiled.cut_masks(pixels, out.reshape(pixels.shape))
-        return out, int(grey), (bool(seen[0]), bool(seen[1]))
+    if compiled is not None and image.flags.c_contiguous:
+        grey, *seen = compiled.cut_masks(image.reshape(len(image), -1))
+        return image, int(grey), (bool(seen[0]), bool(seen[1]))
     out = np.where(image >= 128, np.uint8(255), np.uint8(0))
     out[..., _EM] = image[..., _EM]
     a, b = out.max(axis=0).any(axis=0)[_MASKS]  # by rows first: they are contiguous

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def decode_row(row: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]
         columns: Columns to decode.
 
     Returns:
-        Column to value: arrays for geometry (float16, read-only) and images (uint8), None for a
+        Column to value: arrays for geometry (float16) and images (uint8), None for a
         null image, other values as they are.
 
     Raises:
@@ -168,6 +169,7 @@ def _decoded(column: str, value: Any) -> Any:
         raise
 
 
+@cache
 def _field(column: str) -> Field:
     """A column of any version; one of both is decoded alike."""
     known = (schema for schema in ROW_SCHEMAS.values() if column in schema.names)
