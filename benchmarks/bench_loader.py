@@ -6,13 +6,16 @@ The set is in the published layout (npz by `numpy.savez_compressed`, PNG by Pill
 ten), of sites drawn from FIB-25, each of them several times. Jobs take turns on the same row groups
 in one process; times are medians, ms per row; a first round is thrown away. We correct what
 published rows get wrong (`segmend.shards.defects`), the peers hand it on. The *decode limit* is our
-codec alone, with the bytes in memory: no file, no Parquet, no correction.
+codec alone, with the bytes in memory: no file, no Parquet, no correction. The packed cache is
+measured in batches of 64, as training reads it, in CPU time too, and beside the time that filling
+the memory of such a batch takes, below which nothing can go.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import resource
 import tempfile
 import time
 from collections import deque
@@ -26,18 +29,26 @@ import pyarrow.parquet as pq
 from bench_rows import DATA, PUBLISHED_ROWS, READER, fly_rows, peer_read, per_row
 from datasets import load_dataset
 from PIL import Image
-from table import Line, show
+from table import Line, show, timed
 
 import segmend as sg
 from segmend.core.sample import EM_COLUMNS, SPLIT_FOLDERS, SPLIT_MASK_COLUMNS, SPLITS, combined_hash
+from segmend.loaders.dataset import Item, TaskDataset
+from segmend.loaders.examples import ALL, Reading
+from segmend.loaders.packed.build import pack
+from segmend.loaders.stream import BatchStream
 from segmend.shards.layout import shard_path, sidecar_path
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import Row, decode_row
 from segmend.shards.writer import ROW_GROUP
 from segmend.store.atomic import sha256_file
+from segmend.tasks.registry import TASKS
 from segmend.testing.published import as_published, published_benchmark
 
-SITES = 100
+SITES = 40
+BATCH = 64
+TURNS = 500
+"""Rows on which peers take turns; the others are read by epochs."""
 COLUMNS = ("geometry", *EM_COLUMNS, *SPLIT_MASK_COLUMNS)
 JOBS = (("all pictures", COLUMNS), ("geometry only", ("geometry",)), ("EM only", EM_COLUMNS))
 
@@ -72,6 +83,7 @@ def measure(folder: Path, n: int) -> Iterator[Line]:
     yield from one_thread(benchmark, n)
     yield from two_threads(benchmark, n)
     yield from limits(benchmark, n)
+    yield from batches(benchmark, folder / "packed")
     yield metadata(folder)
 
 
@@ -97,7 +109,11 @@ def one_thread(benchmark: Benchmark, n: int) -> Iterator[Line]:
         published_loop(files[shard], start // ROW_GROUP)
 
     ours, *peers = per_row(
-        n, lambda part: read(benchmark, part, COLUMNS), plain, loop, lambda _part: next(hub)
+        min(n, TURNS),
+        lambda part: read(benchmark, part, COLUMNS),
+        plain,
+        loop,
+        lambda _part: next(hub),
     )
     names = (READER, "published loop", "HF datasets, streaming")
     for name, peer in zip(names, peers, strict=True):
@@ -172,6 +188,55 @@ def limits(benchmark: Benchmark, n: int) -> Iterator[Line]:
         )
         yield Line(f"{job}, as stored", raw, "decode limit", limit, 0.85)
         yield Line(f"{job}, corrected", repaired, "decode limit", limit)
+
+
+def batches(benchmark: Benchmark, place: Path) -> Iterator[Line]:
+    """Batches of a task, from the shards and from the packed cache."""
+    start = time.perf_counter()
+    done = pack(benchmark, place)
+    spent = 1000 * (time.perf_counter() - start) / done.rows
+    size = done.size / done.source_size
+    yield Line("packing", spent, note=f"{size:.2f} of the Parquet, goal 1.2")
+    for name, reading, epochs in (("shards", ALL, 1), ("packed", Reading(packed=place), 3)):
+        start = time.perf_counter()
+        data = TaskDataset(benchmark, TASKS[TASK], "train", reading)
+        first = data[next(iter(data.schedule(batch_size=BATCH)))]
+        spent = 1000 * (time.perf_counter() - start)
+        yield Line(f"{name}: open, first batch", spent, note="goal 2 s")
+        floor = filling(first)
+        for threads in (0, 2):
+            for number in range(epochs):
+                job = f"{name}: epoch {number}, {threads or 'no'} threads"
+                yield epoch(job, data, threads, floor)
+
+
+def epoch(job: str, data: TaskDataset, threads: int, floor: float) -> Line:
+    """One epoch of batches, ms per row."""
+    schedule = data.schedule(batch_size=BATCH)
+    wall, cpu = time.perf_counter(), time.process_time()
+    deque(BatchStream(data, schedule, threads=threads), maxlen=0)
+    wall = 1000 * (time.perf_counter() - wall) / len(data)
+    cpu = 1000 * (time.process_time() - cpu) / len(data)
+    facts = f"{cpu:.3g} ms CPU, {1000 / cpu:.0f} rows per CPU s, resident {resident_mb():.0f} MB"
+    return Line(job, wall, "filling its memory", floor, note=facts)
+
+
+def filling(batch: Item) -> float:
+    """What it takes to write as many bytes as a batch has, ms per row, memory being there."""
+    arrays = [batch[name].numpy().copy() for name in ("geometry", "em")]
+
+    def fill() -> None:
+        for array in arrays:
+            array.fill(1)
+
+    (taken,) = timed(5, fill)
+    return taken / len(batch["hash"])
+
+
+def resident_mb() -> float:
+    """Resident memory now, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def metadata(folder: Path) -> Line:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.sample import channel, em_channel
 from segmend.loaders.dataset import TaskDataset, ViewDataset, on_device
-from segmend.loaders.examples import examples
+from segmend.loaders.examples import Reading, examples
 from segmend.loaders.stream import BatchStream
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
@@ -49,7 +49,7 @@ def test_an_item_holds_the_example_in_its_stored_types(benchmark: Benchmark, tas
 
 
 def test_without_targets_an_item_has_none(benchmark: Benchmark) -> None:
-    assert "target" not in TaskDataset(benchmark, DUAL, "train", targets=False)[0]
+    assert "target" not in TaskDataset(benchmark, DUAL, "train", Reading(targets=False))[0]
 
 
 @pytest.mark.parametrize("task", [DUAL, SINGLE, MASKS])
@@ -198,7 +198,7 @@ def test_views_one_by_one_are_those_of_the_whole_row(benchmark: Benchmark, task)
 
 
 def test_one_view_by_number_reads_only_its_picture(benchmark, monkeypatch) -> None:
-    views = ViewDataset(benchmark, DUAL, "train", targets=False)
+    views = ViewDataset(benchmark, DUAL, "train", Reading(targets=False))
     assert views[4]["look"] == "xz"
     assert set(views[4]) == {"hash", "look", "em"}
     read: list[str] = []

@@ -10,7 +10,7 @@ import pytest
 
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError
 from segmend.core.sample import ROW_SCHEMA
-from segmend.loaders.examples import Example, examples
+from segmend.loaders.examples import Example, Reading, examples
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
@@ -41,7 +41,7 @@ def test_examples_are_the_routed_rows_through_the_task(benchmark: Benchmark, nam
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_iterating_and_indexing_agree(benchmark: Benchmark, threads: int) -> None:
-    found = examples(benchmark, TASKS["false_split_correction"], "train", threads=threads)
+    found = examples(benchmark, TASKS["false_split_correction"], "train", Reading(threads=threads))
     listed = list(found)
     assert len(listed) == len(found)
     for i, example in enumerate(listed):
@@ -49,7 +49,7 @@ def test_iterating_and_indexing_agree(benchmark: Benchmark, threads: int) -> Non
 
 
 def test_stopping_early_leaves_no_thread_waiting(benchmark: Benchmark) -> None:
-    found = examples(benchmark, TASKS["false_split_correction"], "train", threads=2)
+    found = examples(benchmark, TASKS["false_split_correction"], "train", Reading(threads=2))
     assert next(iter(found)).sample_hash == found.hashes[0]
 
 
@@ -78,7 +78,7 @@ def test_without_targets_answers_are_not_even_read(
 
     monkeypatch.setattr(Benchmark, "read_groups", recording)
     for task in TASKS.values():
-        found = examples(benchmark, task, "train", targets=False)
+        found = examples(benchmark, task, "train", Reading(targets=False))
         assert found[0].target is None
         assert all(e.target is None for e in found)
     assert set(read) <= {"combined_sample_hash", *ROW_SCHEMA.with_role("input")}
@@ -112,12 +112,12 @@ def test_unknown_splits_and_no_threads_are_refused(benchmark: Benchmark) -> None
     with pytest.raises(BadInputError, match="no split 'val'"):
         examples(benchmark, task, "val")
     with pytest.raises(BadInputError, match="at least one thread"):
-        examples(benchmark, task, "train", threads=0)
+        examples(benchmark, task, "train", Reading(threads=0))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_damaged_picture_names_its_row(benchmark, monkeypatch, threads: int) -> None:
-    found = examples(benchmark, TASKS["false_split_correction"], "train", threads=threads)
+    found = examples(benchmark, TASKS["false_split_correction"], "train", Reading(threads=threads))
 
     def damaged(payload, shape):
         raise ReadFailedError("a PNG is damaged")

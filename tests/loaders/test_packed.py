@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from segmend.core.errors import BadInputError, OutputError, ReadFailedError, SegmendError
 from segmend.loaders.dataset import TaskDataset, ViewDataset
-from segmend.loaders.examples import examples
+from segmend.loaders.examples import Reading, examples
 from segmend.loaders.packed.blocks import DENSE, PIXELS, SHAPES, SPARSE, pack_block, unpack_block
 from segmend.loaders.packed.build import pack
 from segmend.loaders.packed.files import MANIFEST, index_path, pack_path
@@ -34,8 +34,8 @@ def assert_same_examples(benchmark: Benchmark, place: Path, **options) -> int:
     """Both routes give the same bits; how many examples were compared."""
     compared = 0
     for task in TASKS.values():
-        plain = examples(benchmark, task, "train", **options)
-        fast = examples(benchmark, task, "train", packed=place, **options)
+        plain = examples(benchmark, task, "train", Reading(**options))
+        fast = examples(benchmark, task, "train", Reading(packed=place, **options))
         for first, second in zip(plain, fast, strict=True):
             assert first.sample_hash == second.sample_hash
             assert_equal_inputs(first.inputs, second.inputs)
@@ -63,7 +63,8 @@ def test_published_rows_too(published, tmp_path: Path, version: str, repaired: b
 def test_batches_are_the_same_too(benchmark: Benchmark, packed: Path, kind) -> None:
     for task in TASKS.values():
         plain, fast = (
-            kind(benchmark, task, "train", swap_ab=True, packed=place) for place in (None, packed)
+            kind(benchmark, task, "train", Reading(packed=place), swap_ab=True)
+            for place in (None, packed)
         )
         schedule = plain.schedule(batch_size=7, seed=1)
         steps = list(schedule)
@@ -80,7 +81,7 @@ def test_batches_are_the_same_too(benchmark: Benchmark, packed: Path, kind) -> N
 
 
 def test_a_cache_can_be_pickled(benchmark: Benchmark, packed: Path) -> None:
-    found = examples(benchmark, DUAL, "train", packed=packed)
+    found = examples(benchmark, DUAL, "train", Reading(packed=packed))
     again = pickle.loads(pickle.dumps(found))
     assert_equal_inputs(again[2].inputs, found[2].inputs)
 
@@ -148,7 +149,7 @@ def cache(packed: Path, tmp_path: Path) -> Path:
 
 
 def read_all(benchmark: Benchmark, place: Path) -> None:
-    list(examples(benchmark, DUAL, "train", packed=place))
+    list(examples(benchmark, DUAL, "train", Reading(packed=place)))
 
 
 def flip(path: Path, at: int) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from segmend.apps.cli.main import segmend
 from segmend.core.errors import BadInputError
 from segmend.core.sample import EM_COLUMNS, SAMPLE_TYPES
-from segmend.loaders.examples import examples
+from segmend.loaders.examples import Reading, examples
 from segmend.shards.reader import Benchmark
 from segmend.shards.repair import repaired_row
 from segmend.shards.rows import Row, decode_row
@@ -225,7 +225,7 @@ def test_positions_outside_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_models_see_repaired_rows(folder: Path, task, threads: int) -> None:
-    found = examples(Benchmark.open(folder), task, "train", threads=threads)
+    found = examples(Benchmark.open(folder), task, "train", Reading(threads=threads))
     rows = {row["combined_sample_hash"]: row for row in ROWS}
     for i, example in enumerate(found):
         expected = task.inputs(repaired_row(rows[example.sample_hash], COLUMNS)[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.utils.data import Dataset
 from segmend.core.errors import BadInputError
 from segmend.core.random import keyed_unit
 from segmend.core.sample import VIEWS
-from segmend.loaders.examples import Examples, examples
+from segmend.loaders.examples import ALL, Examples, Reading, examples
 from segmend.loaders.frames import Frames, shapes
 from segmend.loaders.memory import Pool
 from segmend.loaders.order import strata
@@ -51,13 +50,10 @@ class TaskDataset(Dataset[Item]):
         benchmark: Where the rows are.
         task: The question.
         split: ``train``, ``validation`` or ``test``.
+        reading: How rows are read: with targets, corrected, from a packed cache.
         swap_ab: Exchange A and B in about half of the examples, in inputs and target alike; for
             training only. Which ones depends on seed, epoch and key, not on workers or order.
         seed: Seed of the exchange.
-        targets: Whether there is a ``target``.
-        repaired: Whether known faults of published rows are corrected
-            (``data.examples.corrections`` lists them).
-        packed: Packed cache to take pictures from (``segmend pack``): the same to the bit, faster.
 
     Raises:
         NoSamplesError: if no row of the split is routed to the task.
@@ -68,16 +64,12 @@ class TaskDataset(Dataset[Item]):
         benchmark: Benchmark,
         task: Task,
         split: str,
+        reading: Reading = ALL,
         *,
         swap_ab: bool = False,
         seed: int = 0,
-        targets: bool = True,
-        repaired: bool = True,
-        packed: str | Path | None = None,
     ) -> None:
-        self.examples: Examples = examples(
-            benchmark, task, split, targets=targets, repaired=repaired, packed=packed
-        )
+        self.examples: Examples = examples(benchmark, task, split, reading)
         self._swap_ab = swap_ab
         self._seed = seed
         self._epoch = 0

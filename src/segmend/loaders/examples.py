@@ -37,6 +37,35 @@ KEY = "combined_sample_hash"
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How the examples of a task are read.
+
+    Attributes:
+        targets: Whether the answers are read; without them label columns are never touched.
+        repaired: Whether to correct what published rows are known to get wrong
+            (``examples.corrections`` lists it).
+        packed: Packed cache to take pictures from (``segmend pack``): the same to the bit, faster.
+        threads: Threads that decode when examples are iterated.
+
+    Raises:
+        BadInputError: for fewer than one thread.
+    """
+
+    targets: bool = True
+    repaired: bool = True
+    packed: str | Path | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise BadInputError(f"decoding needs at least one thread, got {self.threads}")
+
+
+ALL = Reading()
+"""Pictures and answers, from the shards, corrected."""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One question with its answer.
 
@@ -74,18 +103,14 @@ class Examples:
         benchmark: Benchmark,
         task: Task,
         sidecar: pa.Table,
-        *,
-        targets: bool,
-        threads: int = 1,
-        repaired: bool = True,
-        packed: PackedRows | None = None,
+        reading: Reading,
     ) -> None:
         self.benchmark = benchmark
         self.task = task
-        self.targets = targets
-        self.repaired = repaired
+        self.targets = reading.targets
+        self.repaired = reading.repaired
         self.version = benchmark.version
-        self._packed = packed
+        self._packed = _open_packed(benchmark, reading)
         self.positions = task.rows(sidecar)
         self.left_out = task.left_out(sidecar)
         chosen = sidecar.take(np.flatnonzero(np.isin(sidecar["position"], self.positions)))
@@ -94,7 +119,7 @@ class Examples:
         encodings = chosen.column("encoding").to_pylist()
         self._origins: list[Origin] = [origin_of(name) for name in encodings]
         self._labels = _labels(task, chosen)
-        self._threads = threads
+        self._threads = reading.threads
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
@@ -259,46 +284,23 @@ class Examples:
         return float(self.task.target({column: float(self.labels[i])}))
 
 
-def examples(
-    benchmark: Benchmark,
-    task: Task,
-    split: str,
-    *,
-    targets: bool = True,
-    threads: int = 1,
-    repaired: bool = True,
-    packed: str | Path | None = None,
-) -> Examples:
+def examples(benchmark: Benchmark, task: Task, split: str, reading: Reading = ALL) -> Examples:
     """The examples of a task in a split.
 
     Args:
         benchmark: Where the rows are.
         task: The question.
         split: ``train``, ``validation`` or ``test``.
-        targets: Whether to read the answers; without them label columns are never touched.
-        threads: Threads that decode when iterating.
-        repaired: Whether to correct what published rows are known to get wrong.
-        packed: Packed cache to take pictures from (`segmend.loaders.packed.build.pack`); the
-            arrays are the same to the bit.
+        reading: How they are read.
 
     Raises:
         NoSamplesError: if no row of the split is routed to the task.
-        BadInputError: if there is no such split, or fewer than one thread.
+        BadInputError: if there is no such split, or the packed cache is not one of this benchmark.
     """
-    if threads < 1:
-        raise BadInputError(f"decoding needs at least one thread, got {threads}")
     labels = task.label_columns if task.target_kind == "binary" else ()
     facts = (KEY, "task_routing", "encoding", "species", *FLAGS[benchmark.version])
     sidecar = benchmark.sidecar(split, columns=(*facts, *labels))
-    found = Examples(
-        benchmark,
-        task,
-        sidecar,
-        targets=targets,
-        threads=threads,
-        repaired=repaired,
-        packed=_open_packed(packed, benchmark, repaired=repaired),
-    )
+    found = Examples(benchmark, task, sidecar, reading)
     if not len(found):
         raise NoSamplesError(
             f"there are no rows for task '{task.name}' in split '{split}'",
@@ -309,15 +311,13 @@ def examples(
     return found
 
 
-def _open_packed(
-    place: str | Path | None, benchmark: Benchmark, *, repaired: bool
-) -> PackedRows | None:
-    if place is None:
+def _open_packed(benchmark: Benchmark, reading: Reading) -> PackedRows | None:
+    if reading.packed is None:
         return None
     require("numba", extra="packed")
     from segmend.loaders.packed.reader import PackedRows
 
-    return PackedRows(place, benchmark, repaired=repaired)
+    return PackedRows(reading.packed, benchmark, repaired=reading.repaired)
 
 
 def _labels(task: Task, sidecar: pa.Table) -> NDArray[np.float64] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segmend.core.errors import BadInputError
 from segmend.core.random import keyed_generator
 from segmend.core.sample import channel
-from segmend.loaders.examples import examples
+from segmend.loaders.examples import Reading, examples
 from segmend.models.model import (
     ALONE,
     Answers,
@@ -58,7 +58,7 @@ class Chance:
         """The same probability for every row, or a random cut through every row."""
         # Only the silhouettes are looked at: EM is not even read.
         looked_at = replace(task, input_columns=(GEOMETRY,))
-        rows = examples(benchmark, looked_at, split, targets=False)
+        rows = examples(benchmark, looked_at, split, Reading(targets=False))
         hashes = tuple(map(str, rows.hashes))
         if task.target_kind == "binary":
             return Answers(hashes, scores=np.full(len(rows), self._prior[0]))

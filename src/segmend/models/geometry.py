@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, NoSamplesError, SegmendError
-from segmend.loaders.examples import Examples, examples
+from segmend.loaders.examples import Examples, Reading, examples
 from segmend.models.features import feature_names, row_features
 from segmend.models.model import (
     ALONE,
@@ -106,7 +106,9 @@ def _table(
 
 def _rows(benchmark: Benchmark, task: Task, split: str) -> Examples:
     """The rows of a task without their EM, which is not even read."""
-    return examples(benchmark, replace(task, input_columns=(GEOMETRY,)), split, targets=False)
+    return examples(
+        benchmark, replace(task, input_columns=(GEOMETRY,)), split, Reading(targets=False)
+    )
 
 
 def _features(rows: Examples, task: Task, report: Report) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.random import keyed_unit
 from segmend.core.sample import CHANNELS, EM_CHANNELS, IMAGE_SIZE
-from segmend.loaders.examples import examples
+from segmend.loaders.examples import Reading, examples
 from segmend.metrics.calibration import apply_temperature, fit_temperature
 from segmend.models.batches import Batch, swapped
 from segmend.models.model import (
@@ -169,7 +169,7 @@ class NetworkModel:
     ) -> Packed:
         if self._inputs == "geometry":  # then EM is not even read
             task = replace(task, input_columns=(GEOMETRY,))
-        rows = examples(benchmark, task, split, targets=targets)
+        rows = examples(benchmark, task, split, Reading(targets=targets))
         folder.mkdir()
         return pack(rows, self._views(task), folder, size=self.image_size, report=report)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, NoSamplesError
-from segmend.loaders.examples import Examples, examples
+from segmend.loaders.examples import Examples, Reading, examples
 from segmend.metrics.classification import auroc
 from segmend.models.model import (
     ALONE,
@@ -63,7 +63,7 @@ class Probe:
         session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Choose the statistic and fit the curve, both classes counting the same."""
-        rows = examples(benchmark, task, "train", targets=False)
+        rows = examples(benchmark, task, "train", Reading(targets=False))
         labels = rows.labels
         if len(np.unique(labels)) < 2:
             raise NoSamplesError(
@@ -90,7 +90,7 @@ class Probe:
         """Probability of label 1 for every row."""
         if not self._name:
             raise BadInputError("this probe was never trained", fix="Train it first")
-        rows = examples(benchmark, task, split, targets=False)
+        rows = examples(benchmark, task, split, Reading(targets=False))
         table = _measured(rows, self.kind, report)
         if self._name not in table[0]:
             raise BadInputError(

@@ -115,15 +115,15 @@ def cut_masks(image: NDArray[np.uint8]) -> Any:
     kept[::3] = 255
     changed = 0
     for y in range(rows):
-        row, before = image[y], np.uint16(0)
+        row, here = image[y], np.uint16(0)
         for x in range(width):
             value = row[x]
             cut = np.uint8(255) if value > 127 else np.uint8(0)
             new = np.uint8((value & kept[x]) | (cut & ~kept[x]))
-            before += np.uint16(new != value)
+            here += np.uint16(new != value)
             seen[x] |= new
             row[x] = new
-        changed += before
+        changed += int(here)
     return changed, seen[1::3].any(), seen[2::3].any()
 
 

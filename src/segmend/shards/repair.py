@@ -33,6 +33,7 @@ from segmend.shards.rows import Row, decode_row
 NEEDED = ("sample_type", "metadata")
 """Columns that `repaired_row` needs beside those it is asked for."""
 
+_GEOMETRIES = ("geometry", "geometry_single")
 _SLICES = {em_column(plane, version) for plane in PLANES for version in ROW_SCHEMAS}
 _ONE = np.float16(1).view(np.uint16)
 _SMALLEST_DEPTH = np.float16(2.0**-11).view(np.uint16)  # design, section 3
@@ -112,9 +113,9 @@ def repair(
     repaired = dict(decoded)
     for column, value in decoded.items():
         if value is not None and origin != "metric":
-            if isinstance(value, np.ndarray) and not (in_place and value.flags.writeable):
-                value = value.copy()
-            repaired[column], findings = _repaired(column, value, origin, kind, version)
+            changed = column in _GEOMETRIES or (origin == "foreign" and column in _SLICES)
+            own = value.copy() if changed and not (in_place and value.flags.writeable) else value
+            repaired[column], findings = _repaired(column, own, origin, kind, version)
             found += findings
     return repaired, tuple(found)
 
@@ -123,7 +124,7 @@ def _repaired(
     column: str, value: Any, origin: Origin, kind: SampleType | None, version: SchemaVersion
 ) -> tuple[Any, list[Finding]]:
     dual = kind is not None and kind.dual
-    if column in ("geometry", "geometry_single"):
+    if column in _GEOMETRIES:
         pair = kind is not None and draws_pair(column, kind, version)
         return _repaired_geometry(value, column, origin, dual=pair)
     if origin != "foreign":
