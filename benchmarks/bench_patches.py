@@ -1,103 +1,230 @@
-"""Patches (32, 256, 256) of real EM from HDF5: ours beside a bare h5py loop, and targets alone.
+"""Patches (32, 256, 256) of real EM, flipped, with targets: ours beside what others do.
 
-python benchmarks/bench_patches.py --data ../shared/data/fib25/fib25.h5
+    python benchmarks/bench_patches.py --data ../shared/data/fib25/fib25.h5
+
+torch_em cannot be installed beside the CPU build of torch as pip would: it wants torchvision, which
+does not import there. ``pip install --no-deps torch-em python-elf bioimage-cpp kornia kornia_rs
+bioimageio.core bioimageio.spec mrcfile natsort pooch imageio`` in a folder of its own does, with a
+stub for torchvision (`patch_peers`); where it is not installed it is left out, and said so.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import h5py
 import numpy as np
+import tensorstore as ts
+from patch_peers import (
+    OFFSETS,
+    SIZE,
+    bare_h5py,
+    numpy_affinities,
+    torch_em_loader,
+    warm_tensorstore,
+)
 from skimage.segmentation import find_boundaries
 from table import Line, show, timed
 
 import segmend as sg
+from segmend.patches.augment import Flips
 from segmend.patches.relabel import dense
 from segmend.patches.sources import Source
 from segmend.patches.targets import Truth
 
-SIZE = (32, 256, 256)
-OFFSETS = [
-    (-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (0, -3, 0), (0, 0, -3),
-    (-3, 0, 0), (0, -9, 0), (0, 0, -9), (-4, 0, 0), (0, -27, 0), (0, 0, -27),
-]  # fmt: skip
+SIDE = 320
+CHUNK = (32, 64, 64)
+TARGETS = {
+    "affinities": sg.Affinities(OFFSETS, zero_is="boundary"),
+    "boundaries": sg.Boundaries(),
+}
 
 
-def write(folder: Path, data: Path, compression: str | None) -> Path:
-    """A crop of the data as CREMI lays it out: chunks (32, 64, 64)."""
-    path = folder / f"{compression}.h5"
+def tissue(data: Path) -> tuple[dict[str, np.ndarray], tuple[float, ...]]:
+    """FIB-25, mirrored up to 320 voxels an axis: a patch is larger than its 250."""
     fib25 = sg.open("fib25", path=data)
-    grid = fib25.image.grid
-    box = grid.to_box(sg.VoxelBox((0, 0, 0), tuple(min(n, 320) for n in grid.shape)))
-    options = {"chunks": (32, 64, 64), "compression": compression}
+    box = fib25.image.box
+    arrays = {"raw": fib25.image[box], "labels": fib25.segments("neurons", box)}
+    # scikit-image and torch_em want 32 bits; ids of ours may have 64.
+    arrays["labels"] = dense(arrays["labels"]).labels.astype(np.uint32)
+    pad = [(0, SIDE - n) for n in arrays["raw"].shape]
+    return {k: np.pad(v, pad, mode="symmetric") for k, v in arrays.items()}, (10.0, 10.0, 10.0)
+
+
+def write_hdf5(path: Path, arrays: dict[str, np.ndarray], size: Any, compression: Any) -> None:
     with h5py.File(path, "w") as file:
-        for name, values in (("raw", fib25.image[box]), ("labels", fib25.segments("neurons", box))):
-            # FIB-25's crop is smaller than a few patches: mirrored up to 320 on each axis.
-            wide = np.pad(values, [(0, max(0, 320 - n)) for n in values.shape], mode="symmetric")
-            made = file.create_dataset(name, data=wide, **options)
-            made.attrs["resolution"] = grid.voxel_size
-    return path
+        for name, values in arrays.items():
+            made = file.create_dataset(name, data=values, chunks=CHUNK, compression=compression)
+            made.attrs["resolution"] = size
 
 
-def bare(path: Path) -> Iterator[tuple[np.ndarray, ...]]:
-    """What people write by hand: h5py slices, NumPy affinities as float32."""
-    draw = np.random.default_rng(0)
-    with h5py.File(path) as file:
-        while True:
-            free = [n - s + 1 for n, s in zip(file["raw"].shape, SIZE, strict=True)]
-            start = [int(draw.integers(n)) for n in free]
-            box = tuple(slice(a, a + s) for a, s in zip(start, SIZE, strict=True))
-            raw, labels = file["raw"][box], file["labels"][box]
-            yield raw, numpy_affinities(labels), find_boundaries(labels)
+def zarr_spec(path: Path, name: str) -> dict[str, Any]:
+    return {"driver": "zarr3", "kvstore": f"file://{path / name}/"}
 
 
-def numpy_affinities(labels: np.ndarray) -> np.ndarray:
-    values = np.zeros((len(OFFSETS), *labels.shape), np.float32)
-    for c, (z, y, x) in enumerate(OFFSETS):
-        here = values[c, -z or None :, -y or None :, -x or None :]
-        one = labels[-z or None :, -y or None :, -x or None :]
-        stop = [n + o for n, o in zip(labels.shape, (z, y, x), strict=True)]
-        here[...] = one == labels[: stop[0], : stop[1], : stop[2]]
-    return values
+def write_zarr(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name, values in arrays.items():
+        spec = zarr_spec(path, name) | {
+            "metadata": {
+                "shape": values.shape,
+                "data_type": str(values.dtype),
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": CHUNK}},
+                "codecs": [
+                    {"name": "bytes", "configuration": {"endian": "little"}},
+                    {"name": "blosc", "configuration": {"cname": "zstd", "clevel": 5}},
+                ],
+            }
+        }
+        ts.open(spec, create=True).result().write(values).result()
 
 
-def lines(data: Path, repeat: int) -> Iterator[Line]:
-    targets = [sg.Affinities(OFFSETS, zero_is="boundary"), sg.Boundaries()]
-    with tempfile.TemporaryDirectory() as folder:
-        for compression in ("gzip", None):
-            path = write(Path(folder), data, compression)
-            image = sg.open_volume(path, key="raw")
-            mix = sg.mix({Source("crop", image, sg.open_volume(path, key="labels")): 1.0})
-            patches = sg.Patches(mix, SIZE, targets=targets)
-            peer = bare(path)
-            for threads in (0, 2):
-                sampler = sg.RandomSampler(mix, SIZE, 10_000)
-                ours = sg.batches(patches, sampler, threads=threads)
-                took = timed(repeat, lambda ours=ours: next(ours), lambda peer=peer: next(peer))
-                job = f"patch + 12 affinities + boundaries, h5 {compression}, {threads} threads"
-                yield Line(job, took[0], "h5py, numpy float32, skimage", took[1], goal=10)
-                ours.close()
-        labels = sg.open_volume(path, key="labels").read_voxels(sg.VoxelBox((0, 0, 0), SIZE)).data
-        truth = Truth(dense(labels).labels, np.ones(SIZE, np.uint8), None, (8.0, 8.0, 8.0))
-        took = timed(repeat, lambda: targets[0].of(truth), lambda: numpy_affinities(labels))
-        yield Line("12 affinities with masks, uint8", took[0], "numpy float32, no masks", took[1])
-        took = timed(repeat, lambda: targets[1].of(truth), lambda: find_boundaries(labels))
-        yield Line("boundaries, thick", took[0], "skimage", took[1])
-        took = timed(repeat, lambda: dense(labels), lambda: np.unique(labels, return_inverse=True))
-        yield Line("dense relabelling, uint64", took[0], "numpy.unique", took[1])
+def precomputed_spec(path: Path, name: str) -> dict[str, Any]:
+    return {"driver": "neuroglancer_precomputed", "kvstore": f"file://{path / name}/"}
+
+
+def write_precomputed(path: Path, arrays: dict[str, np.ndarray], size: Any) -> None:
+    for name, values in arrays.items():
+        labels = name == "labels"
+        scale: dict[str, Any] = {
+            "size": values.shape[::-1],
+            "resolution": size[::-1],
+            "chunk_size": CHUNK[::-1],
+            "encoding": "compressed_segmentation" if labels else "raw",
+        }
+        if labels:
+            scale["compressed_segmentation_block_size"] = [8, 8, 8]
+        kind = {"data_type": str(values.dtype), "num_channels": 1}
+        kind["type"] = "segmentation" if labels else "image"
+        spec = precomputed_spec(path, name)
+        spec |= {"multiscale_metadata": kind, "scale_metadata": scale}
+        made = ts.open(spec, create=True).result()
+        made[..., 0].transpose([2, 1, 0]).write(values).result()
+
+
+def ours(volumes: dict[str, sg.Volume], kind: str, threads: int) -> Callable[[], Iterator[Any]]:
+    mix = sg.mix({Source("crop", volumes["raw"], volumes["labels"]): 1.0})
+    patches = sg.Patches(mix, SIZE, targets=[TARGETS[kind]], augment=[Flips(turns=False)])
+    sampler = sg.RandomSampler(mix, SIZE, 10_000)
+    return lambda: sg.batches(patches, sampler, threads=threads)
+
+
+def rates(count: int, repeat: int, *makers: Callable[[], Iterator[Any]]) -> list[float]:
+    """Median ms per patch of each, by turns; what a first patch and starting take is left out.
+
+    One at a time: others have closed their threads or workers while one is measured.
+    """
+    taken: list[list[float]] = [[] for _ in makers]
+    for _ in range(repeat):
+        for times, make in zip(taken, makers, strict=True):
+            coming = make()
+            next(coming)
+            start = time.perf_counter()
+            for _ in range(count):
+                next(coming)
+            times.append(1000 * (time.perf_counter() - start) / count)
+            if hasattr(coming, "close"):
+                coming.close()
+            del coming
+    return [median(times) for times in taken]
+
+
+def rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def lines(data: Path, count: int, repeat: int) -> Iterator[Line]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        arrays, size = tissue(data)
+        files = {c: folder / f"{c}.h5" for c in ("gzip", "none")}
+        for compression, path in files.items():
+            write_hdf5(path, arrays, size, None if compression == "none" else compression)
+        write_zarr(folder, arrays)
+        precomputed = folder / "precomputed"
+        write_precomputed(precomputed, arrays, size)
+        labels = np.ascontiguousarray(arrays["labels"][: SIZE[0], : SIZE[1], : SIZE[2]])
+        del arrays
+        for compression, path in files.items():
+            yield from hdf5_lines(compression, path, count, repeat)
+        opened = {k: sg.open_volume(folder / k, voxel_size=size) for k in ("raw", "labels")}
+        specs = {k: zarr_spec(folder, k) for k in opened}
+        yield from cached_lines("zarr zstd", opened, specs, count, repeat)
+        opened = {k: sg.open_volume(precomputed / k) for k in ("raw", "labels")}
+        specs = {k: precomputed_spec(precomputed, k) for k in opened}
+        yield from cached_lines("precomputed", opened, specs, count, repeat)
+        yield from target_lines(labels, 15)
+        yield memory_line(files["none"], 300)
+
+
+def hdf5_lines(compression: str, path: Path, count: int, repeat: int) -> Iterator[Line]:
+    volumes = {k: sg.open_volume(path, key=k) for k in ("raw", "labels")}
+    for kind in TARGETS:
+        for workers in (0, 2):
+            makers = [ours(volumes, kind, workers)]
+            makers.append(lambda kind=kind: bare_h5py(path, kind))
+            peer = torch_em_loader(path, kind, workers)
+            took = rates(count, repeat, *makers, *([peer] if peer else []))
+            job = f"{kind}, HDF5 {compression}, {workers} threads"
+            if peer:
+                yield Line(job, took[0], f"torch_em, {workers} workers", took[2], goal=10)
+            yield Line(job, took[0], "h5py loop", took[1])
+
+
+def cached_lines(
+    what: str, volumes: dict[str, sg.Volume], specs: dict[str, Any], count: int, repeat: int
+) -> Iterator[Line]:
+    for kind in TARGETS:
+        for threads in (0, 2):
+            makers = (ours(volumes, kind, threads), lambda kind=kind: warm_tensorstore(specs, kind))
+            took = rates(count, repeat, *makers)
+            job = f"{kind}, {what}, {threads} threads"
+            yield Line(job, took[0], "tensorstore, warm cache", took[1])
+
+
+def target_lines(labels: np.ndarray, repeat: int) -> Iterator[Line]:
+    truth = Truth(dense(labels).labels, np.ones(SIZE, np.uint8), None, (10.0, 10.0, 10.0))
+    made = TARGETS.values()
+    peers = (numpy_affinities, find_boundaries)
+    for target, peer in zip(made, peers, strict=True):
+        took = timed(repeat, lambda t=target: t.of(truth), lambda p=peer: p(labels))
+        yield Line(f"{target.name} alone, uint8 with masks", took[0], peer.__name__, took[1])
+    took = timed(repeat, lambda: dense(labels), lambda: np.unique(labels, return_inverse=True))
+    yield Line("dense relabelling, uint32", took[0], "numpy.unique", took[1])
+    (took_ms,) = timed(3, lambda: sg.LocalShape(50.0).of(truth))
+    yield Line("local shape descriptors, sigma 5 voxels", took_ms)
+
+
+def memory_line(path: Path, count: int) -> Line:
+    """Resident memory early and late in an epoch of our patches with two threads."""
+    volumes = {k: sg.open_volume(path, key=k) for k in ("raw", "labels")}
+    coming, seen = ours(volumes, "affinities", 2)(), []
+    start = time.perf_counter()
+    for _ in range(count):
+        next(coming)
+        seen.append(rss_mb())
+    each = 1000 * (time.perf_counter() - start) / count
+    coming.close()
+    early, late = (max(seen[k : k + 50]) for k in (0, count - 50))
+    note = f"RSS at most {early:.0f} MB in the first 50 patches, {late:.0f} in the last 50"
+    return Line(f"an epoch of {count} patches, 2 threads", each, note=note)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="fib25.h5")
-    parser.add_argument("--repeat", type=int, default=15)
+    parser.add_argument("--count", type=int, default=12, help="patches a turn")
+    parser.add_argument("--repeat", type=int, default=3, help="turns")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    show(lines(given.data, given.repeat), as_json=given.json)
+    show(lines(given.data, given.count, given.repeat), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -46,28 +46,29 @@ def _number(ids, small):  # type: ignore[no-untyped-def]
     slots = np.zeros(size, np.int32)  # positions in the table; 0: free
     table = np.zeros(512, np.uint64)
     count = 1
-    last, number = np.uint64(0), np.int32(0)
-    for i in range(ids.size):
+    i = 0
+    while i < ids.size:
         value = ids[i]
-        if value != last:  # a run of one id costs one look-up
-            last = value
-            if value == 0:
-                number = np.int32(0)
-            else:
-                at = _slot(slots, table, value)
-                if slots[at] == 0:
-                    if count == table.size:
-                        table = _doubled(table)
-                        size *= 2
-                        slots = np.zeros(size, np.int32)
-                        for k in range(1, count):
-                            slots[_slot(slots, table, table[k])] = k
-                        at = _slot(slots, table, value)
-                    table[count] = value
-                    slots[at] = count
-                    count += 1
-                number = slots[at]
-        small[i] = number
+        number = np.int32(0)
+        if value != 0:
+            at = _slot(slots, table, value)
+            if slots[at] == 0:
+                if count == table.size:
+                    table = _doubled(table)
+                    size *= 2
+                    slots = np.zeros(size, np.int32)
+                    for k in range(1, count):
+                        slots[_slot(slots, table, table[k])] = k
+                    at = _slot(slots, table, value)
+                table[count] = value
+                slots[at] = count
+                count += 1
+            number = slots[at]
+        first = i
+        while i < ids.size and ids[i] == value:  # a run of one id costs one look-up
+            i += 1
+        for k in range(first, i):
+            small[k] = number
     return table[:count].copy()
 
 
