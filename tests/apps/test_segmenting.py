@@ -127,3 +127,97 @@ def test_other_voxels_than_trained_on_are_refused(run: Path, tmp_path: Path) -> 
     with pytest.raises(GridMismatchError, match="was trained on voxels"):
         call("predict-segmentation", run, tmp_path / "coarse.h5", "--out", tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_blocks_give_about_what_the_whole_gives(blocks: Path, run: Path) -> None:
+    words = (run, blocks / "blocks.toml", "--path", blocks / "blocks.h5", "--box")
+    for name, more in (("one.h5", ()), ("many.h5", ("--block", "6", "32", "32"))):
+        call("predict-segmentation", *words, "0:120,0:256,0:256", *more, "--out", blocks / name)
+    with h5py.File(blocks / "many.h5") as file:
+        ids = np.unique(file["volumes/labels/segmentation"][:])
+    np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
+    assert not list(blocks.glob(".segmend-*"))  # nothing is left of what lay in files
+
+
+def cremi_file(path: Path, clefts: np.ndarray, move: float) -> None:
+    """Clefts and one pair of partners, moved by some nm along x."""
+    with h5py.File(path, "w") as file:
+        file["volumes/labels/clefts"] = clefts
+        file["volumes/labels/clefts"].attrs["resolution"] = (10.0, 4.0, 4.0)
+        file["annotations/ids"] = np.array([5, 6], np.uint64)
+        places = [(60.0, 100.0, 40.0 + move), (60.0, 100.0, 100.0 + move)]
+        file["annotations/locations"] = np.array(places)
+        file["annotations/presynaptic_site/partners"] = np.array([[5, 6]], np.uint64)
+
+
+def test_clefts_partners_and_run_length(blocks: Path, tmp_path: Path) -> None:
+    nothing = np.uint64(2**64 - 1)
+    true = np.full((12, 64, 64), nothing)
+    true[6, 20:30, 20:30] = 7
+    cremi_file(tmp_path / "true.h5", true, 0)
+    cremi_file(tmp_path / "near.h5", np.roll(true, 2, axis=2), 8)
+    cremi_file(tmp_path / "far.h5", np.full_like(true, nothing), 150)  # in other neurons
+    record = (
+        RECORD
+        + """
+[layers.clefts]
+file = "true"
+key = "volumes/labels/clefts"
+doc = "Clefts"
+[layers.clefts.labels]
+kind = "instance"
+as_class = "cleft"
+background = 18446744073709551615
+invalid = [18446744073709551614]
+[files.true]
+path = "true.h5"
+"""
+    )
+    (tmp_path / "blocks.toml").write_text(record)
+    (tmp_path / "blocks.h5").write_bytes((blocks / "blocks.h5").read_bytes())
+    (tmp_path / "a.swc").write_text("1 2 30 30 60 1 -1\n2 2 50 30 60 1 1\n3 2 90 30 60 1 2\n")
+    scores = {}
+    for name in ("true", "near", "far"):
+        words = [tmp_path / f"{name}.h5", tmp_path / "blocks.toml", "--path", tmp_path, "--json"]
+        words += ["--clefts", "clefts", "--clefts-key", "volumes/labels/clefts"]
+        scores[name] = json.loads(call("evaluate-segmentation", *words).stdout)["clefts"][
+            f"{name}.h5"
+        ]
+    assert scores["true"]["cremi_score"] == 0
+    # Two columns of ten are 4 or 8 nm from the nearest, on either side.
+    assert scores["near"]["cremi_score"] == pytest.approx((4 + 8) / 10)
+    assert (scores["near"]["f_score"], scores["far"]["f_score"]) == (1, 0)
+    from segmend.apps.scoring_segmentations import EvaluateRequest, _partner_row, _run_length_row
+    from segmend.catalog.dataset import open as open_dataset
+
+    opened = open_dataset(str(blocks / "blocks.toml"), path=blocks / "blocks.h5")
+    request = EvaluateRequest("neurons", None, 25, (), False, partners=tmp_path / "true.h5")
+    assert _partner_row(tmp_path / "near.h5", opened, request)["f_score"] == 1
+    assert _partner_row(tmp_path / "far.h5", opened, request)["f_score"] == 0
+    with pytest.raises(BadInputError, match="true neurons"):
+        _partner_row(
+            tmp_path / "near.h5",
+            opened,
+            EvaluateRequest("", None, 25, (), False, partners=tmp_path / "true.h5"),
+        )
+    # The skeleton runs 20 nm in one block of 64 nm and 40 more into the next: the edge that crosses
+    # is a split.
+    with h5py.File(tmp_path / "ids.h5", "w") as file, h5py.File(blocks / "blocks.h5") as given:
+        file["volumes/labels/segmentation"] = given["volumes/labels/neuron_ids"][:]
+        file["volumes/labels/segmentation"].attrs["resolution"] = (10.0, 4.0, 4.0)
+    row = _run_length_row(tmp_path / "ids.h5", [tmp_path / "a.swc"])
+    assert row["right"] == pytest.approx(20 / 60)
+    assert row["split"] == pytest.approx(40 / 60)
+    assert row["expected_nm"] == pytest.approx(20 * 20 / 60)
+    assert row["nerl"] == pytest.approx((20 * 20 / 60) / 60)
+
+
+def test_classes_are_scored_beside_what_needs_no_model(blocks: Path, run: Path) -> None:
+    place = ("--path", blocks / "blocks.h5")
+    out, box = blocks / "classes.h5", ("--box", "80:120,0:256,0:256")
+    call("predict-segmentation", run, blocks / "blocks.toml", *place, *box, "--out", out)
+    words = (out, blocks / "blocks.toml", *place, "--baselines", "--json")
+    rows = json.loads(call("evaluate-segmentation", *words).stdout)["classes"]
+    assert rows["all neuron: neuron"]["f1"] == 1  # the record says that all of it is neuron
+    assert 0 < rows["dark or bright: neuron"]["recall"] < 1
+    assert "neuron" in rows

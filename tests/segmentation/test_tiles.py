@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 
 from segmend.core.box import VoxelBox
 from segmend.core.errors import AbsentVoxelsError, BadInputError, OutOfBoundsError
-from segmend.segmentation.inference import predict, predict_slabs, read_mirrored
+from segmend.segmentation import inference
+from segmend.segmentation.inference import predict_slabs, read_mirrored
 from segmend.segmentation.network import NetworkShape, new_network
 from segmend.segmentation.run import as_function
 from segmend.segmentation.tiles import Tiling, tiling_for
 from segmend.volumes.drivers.memory import from_array
+
+
+def predict(network, image, box, tiling, *, channels):
+    out = np.empty((channels, *box.shape), np.uint8)
+    inference.predict(network, image, box, tiling, out=out)
+    return out
+
 
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 SMALL = st.tuples(*[st.integers(0, 4)] * 3)

@@ -1,27 +1,27 @@
-"""What the verbs ``train-segmentation``, ``predict-segmentation``, ``evaluate-segmentation`` do."""
+"""What the verbs ``train-segmentation`` and ``predict-segmentation`` do."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmend.catalog.dataset import Dataset
-from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
-from segmend.core.box import Box, Triple, VoxelBox
+from segmend.catalog.labels import VOCABULARY, LabelSpec
+from segmend.core.box import Box, Triple
 from segmend.core.errors import BadInputError, GridMismatchError
-from segmend.core.ids import as_ids
 from segmend.patches.augment import DEFAULT
 from segmend.patches.sources import Source
 from segmend.segmentation.affinities import offsets_for
-from segmend.segmentation.baselines import BASELINES
+from segmend.segmentation.blocks import BLOCK, decode_blocks
 from segmend.segmentation.decode import decode
-from segmend.segmentation.inference import Report, predict, quiet, read_mirrored
+from segmend.segmentation.inference import Report, predict, quiet
 from segmend.segmentation.lessons import held_back, lessons, targets_of
 from segmend.segmentation.network import NetworkShape
 from segmend.segmentation.run import (
@@ -32,12 +32,11 @@ from segmend.segmentation.run import (
     read_config,
     shape_of,
 )
-from segmend.segmentation.scores import Reader, class_scores, score_box
 from segmend.segmentation.tiles import tiling_for
 from segmend.segmentation.train import State, TrainSettings, class_weights_of, train
+from segmend.store.atomic import output_errors
 from segmend.volumes.drivers.memory import MemoryDriver
 from segmend.volumes.export.layers import BoxLayer, export_layers
-from segmend.volumes.open import open_volume
 from segmend.volumes.volume import Volume
 
 SEGMENTATION, CLASSES = "volumes/labels/segmentation", "volumes/labels/classes"
@@ -166,6 +165,7 @@ class PredictRequest:
         decoder: How affinities become segments.
         threshold: Affinity from which on an edge joins.
         min_voxels: Smaller segments go to a neighbour.
+        block: Voxels decoded at a time ``(z, y, x)``, margins aside.
     """
 
     box: Box | None
@@ -174,6 +174,7 @@ class PredictRequest:
     decoder: str
     threshold: float
     min_voxels: int
+    block: Triple = BLOCK
 
 
 def predict_segmentation(
@@ -198,128 +199,46 @@ def predict_segmentation(
         )
     voxels = image.grid.voxels if request.box is None else image.grid.to_voxels(request.box)
     tiling = tiling_for(voxels.shape, tile=request.tile, halo=request.halo, stride=shape.stride)
-    answers = predict(
-        as_function(network, device=device_of_choice()),
-        image,
-        voxels,
-        tiling,
-        channels=shape.outputs,
-        report=report,
-    )
-    layers: dict[str, NDArray[Any]] = {}
-    split = len(shape.offsets)
-    if split:
-        layers[SEGMENTATION] = decode(
-            answers[:split],
-            shape.offsets,
-            decoder=request.decoder,
-            threshold=request.threshold,
-            min_voxels=request.min_voxels,
-        )
-    if shape.classes:
-        layers[CLASSES] = answers[split:].argmax(axis=0).astype(np.uint8)
+    answer = as_function(network, device=device_of_choice())
     grid = image.grid.crop(voxels)
-    return export_layers(
-        {
-            key: BoxLayer(Volume(MemoryDriver(array, grid, f"{run}: {key}")), grid.voxels, "labels")
-            for key, array in layers.items()
-        },
-        out,
-        report=report,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluateRequest:
-    """What ``evaluate-segmentation`` was asked for.
-
-    Attributes:
-        labels: Layer of the ground truth; empty: only classes are scored.
-        box: To score; None: all of the segmentation.
-        border_nm: CREMI's border.
-        beside: Further layers of the data set that are scored beside.
-        baselines: Whether what needs no model is scored beside.
-    """
-
-    labels: str
-    box: Box | None
-    border_nm: float
-    beside: tuple[str, ...]
-    baselines: bool
-
-
-def evaluate_segmentation(
-    found: Path, dataset: Dataset, request: EvaluateRequest
-) -> dict[str, Any]:
-    """Score a file of `predict_segmentation`, or any volume of ids.
-
-    Returns:
-        Rows by name under ``segments``, and classes by name under ``classes`` if both sides have
-        them.
-    """
-    scores: dict[str, Any] = {}
-    if request.labels:
-        scores["segments"] = _segment_rows(found, dataset, request)
-    else:
-        scores["classes"] = _class_rows(found, dataset, request)
-    return scores
-
-
-def _segment_rows(
-    found: Path, dataset: Dataset, request: EvaluateRequest
-) -> dict[str, Mapping[str, float]]:
-    said = _segments_at(found)
-    truth = dataset.labels[request.labels]
-    box = request.box or said.box
-    voxels = truth.grid.to_voxels(box, "exact" if request.box is None else "outer")
-    readers: dict[str, Reader] = {found.name: _ids_of(said, truth)}
-    for name in request.beside:
-        readers[name] = _layer_of(dataset, name, truth)
-    if request.baselines:
-        image = read_mirrored(dataset.image, dataset.image.grid.to_voxels(box))
-        for name, baseline in BASELINES.items():
-            readers[name] = _array_of(baseline(image), voxels)
-    true_ids = _layer_of(dataset, request.labels, truth)
-    return {
-        name: score_box(reader, true_ids, truth.grid, voxels, border_nm=request.border_nm).numbers()
-        for name, reader in readers.items()
-    }
-
-
-def _segments_at(found: Path) -> Volume:
-    keys = {".h5": SEGMENTATION, ".hdf": SEGMENTATION}
-    return open_volume(found, key=keys.get(found.suffix))
-
-
-def _ids_of(volume: Volume, truth: Volume) -> Reader:
-    """Ids of a volume by the voxels of another."""
-    if volume.grid.voxel_size != truth.grid.voxel_size:
-        raise GridMismatchError(
-            f"{volume.source} and the ground truth have other voxels",
-            found=f"{volume.grid.voxel_size} and {truth.grid.voxel_size} nm (z, y, x)",
+    # Affinities and ids of a box larger than memory lie in files beside what is written.
+    with output_errors(out), TemporaryDirectory(prefix=".segmend-", dir=out.parent) as scratch:
+        answers = _mapped(scratch, "answers", (shape.outputs, *voxels.shape), np.uint8)
+        predict(answer, image, voxels, tiling, out=answers, report=report)
+        layers: dict[str, NDArray[Any]] = {}
+        split = len(shape.offsets)
+        if split:
+            layers[SEGMENTATION] = _mapped(scratch, "ids", voxels.shape, np.uint64)
+            decode_blocks(
+                answers[:split],
+                partial(
+                    decode,
+                    offsets=shape.offsets,
+                    decoder=request.decoder,
+                    threshold=request.threshold,
+                    min_voxels=request.min_voxels,
+                ),
+                layers[SEGMENTATION],
+                block=request.block,
+                report=report,
+            )
+        if shape.classes:
+            layers[CLASSES] = _mapped(scratch, "classes", voxels.shape, np.uint8)
+            for z in range(voxels.shape[0]):
+                layers[CLASSES][z] = answers[split:, z].argmax(axis=0)
+        return export_layers(
+            {
+                key: BoxLayer(
+                    Volume(MemoryDriver(array, grid, f"{run}: {key}")), grid.voxels, "labels"
+                )
+                for key, array in layers.items()
+            },
+            out,
+            report=report,
         )
-    return lambda voxels: as_ids(
-        volume.read_voxels(volume.grid.to_voxels(truth.grid.to_box(voxels), "exact")).data
+
+
+def _mapped(folder: str, name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    return np.lib.format.open_memmap(
+        Path(folder) / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
     )
-
-
-def _layer_of(dataset: Dataset, name: str, truth: Volume) -> Reader:
-    volume, spec = dataset.labels[name], dataset.spec(name)
-    stored = _ids_of(volume, truth)
-    return lambda voxels: segment_ids(stored(voxels), spec, source=volume.source)
-
-
-def _array_of(ids: NDArray[np.uint64], box: VoxelBox) -> Reader:
-    back = (-box.start[0], -box.start[1], -box.start[2])
-    return lambda voxels: ids[voxels.shift(back).slices]
-
-
-def _class_rows(
-    found: Path, dataset: Dataset, request: EvaluateRequest
-) -> dict[str, dict[str, float]]:
-    said = open_volume(found, key=CLASSES)
-    truth = dataset.classes
-    box = request.box or said.box
-    mine, theirs = (v.read_voxels(v.grid.to_voxels(box, "exact")).data for v in (said, truth))
-    scores = class_scores(mine, theirs, VOCABULARY, unknown=IGNORED)
-    return {name: row for name, row in scores.items() if not math.isnan(row["f1"])}

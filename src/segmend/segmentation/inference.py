@@ -110,20 +110,23 @@ def predict(
     voxels: VoxelBox,
     tiling: Tiling,
     *,
-    channels: int,
+    out: NDArray[np.uint8],
     report: Report = quiet,
-) -> NDArray[np.uint8]:
-    """Predict a box into memory, as shares of 255; see `predict_slabs`.
+) -> None:
+    """Predict a box, as shares of 255; see `predict_slabs`.
 
-    Returns:
-        uint8 ``(c, z, y, x)``.
+    Args:
+        network: The network.
+        image: The image.
+        voxels: The box, in voxels of the image.
+        tiling: How it is cut.
+        out: Written wholly, uint8 ``(c, z, y, x)``; may be mapped from a file.
+        report: Told how many tiles are done.
     """
-    out = np.empty((channels, *voxels.shape), np.uint8)
-    slabs = predict_slabs(network, image, voxels, tiling, channels=channels, report=report)
+    slabs = predict_slabs(network, image, voxels, tiling, channels=len(out), report=report)
     for slab in slabs:
         stop = slab.start + slab.data.shape[1]
         out[:, slab.start : stop] = np.rint(np.clip(slab.data, 0, 1) * 255)
-    return out
 
 
 def read_mirrored(image: Volume, voxels: VoxelBox) -> NDArray[Any]:

@@ -26,12 +26,18 @@ def partner_pairs(partners: SynapticPartners, neurons: Volume) -> PartnerPairs:
     return PartnerPairs(
         partners.pre_nm,
         partners.post_nm,
-        _ids_at(partners.pre_nm, neurons),
-        _ids_at(partners.post_nm, neurons),
+        ids_at(partners.pre_nm, neurons),
+        ids_at(partners.post_nm, neurons),
     )
 
 
-def _ids_at(points: NDArray[np.float64], neurons: Volume) -> Ids:
+def ids_at(points: NDArray[np.float64], neurons: Volume) -> Ids:
+    """Ids as they are stored at points in nm ``(n, 3)``, ``(z, y, x)``.
+
+    Raises:
+        OutOfBoundsError: if a point lies outside the volume.
+        ReadFailedError: if voxels cannot be read.
+    """
     found = np.zeros(len(points), np.uint64)
     for row, point in enumerate(points.tolist()):
         z, y, x = neurons.grid.voxel_at(point)

@@ -28,6 +28,25 @@ from segmend.core.errors import require
     "--border-nm", type=click.FloatRange(0), default=25, show_default=True, help="CREMI's border."
 )
 @click.option("--beside", multiple=True, help="Layer of DATASET to score beside; may be repeated.")
+@click.option("--clefts", default="", help="Layer of true synaptic clefts, CREMI's score.")
+@click.option(
+    "--clefts-key",
+    default="volumes/labels/classes",
+    show_default=True,
+    help="Array of SEGMENTATION with what was found: classes, or ids as in CREMI's files.",
+)
+@click.option(
+    "--partners",
+    type=click.Path(path_type=Path),
+    help="CREMI file of true synaptic partners; SEGMENTATION holds the found ones.",
+)
+@click.option(
+    "--skeleton",
+    "skeletons",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="SWC file of a true neuron, nm, for the expected run length; may be repeated.",
+)
 @click.option("--baselines", is_flag=True, help="Score beside what needs no model.")
 @as_json
 def evaluate_segmentation(
@@ -38,28 +57,27 @@ def evaluate_segmentation(
     labels: str,
     box: str | None,
     border_nm: float,
-    beside: tuple[str, ...],
     *,
-    baselines: bool,
     as_json: bool,
+    **asked: object,
 ) -> None:
     """Score SEGMENTATION against the ground truth of DATASET.
 
     Segments get variation of information (bits), adapted Rand error by CREMI's and by SNEMI3D's
     rules, CREMI score and average precision at IoU 0.75 by size; classes get precision, recall, F1
-    and IoU. By CREMI's rules what is near a border of the truth does not count.
+    and IoU. By CREMI's rules what is near a border of the truth does not count. Clefts, partners
+    and the run length on skeletons are scored where they are asked for.
     """
     require("mwatershed", extra="build")
-    from segmend.apps.segmenting import EvaluateRequest
-    from segmend.apps.segmenting import evaluate_segmentation as evaluate
+    from segmend.apps.scoring_segmentations import EvaluateRequest
+    from segmend.apps.scoring_segmentations import evaluate_segmentation as evaluate
     from segmend.catalog.dataset import open as open_dataset
 
     request = EvaluateRequest(
         labels=labels,
         box=None if box is None else box_of(box),
         border_nm=border_nm,
-        beside=beside,
-        baselines=baselines,
+        **asked,  # type: ignore[arg-type]
     )
     scores = evaluate(segmentation, open_dataset(dataset, path=path, volume=volume), request)
     if as_json:

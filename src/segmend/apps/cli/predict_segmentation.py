@@ -29,6 +29,7 @@ from segmend.core.errors import require
 )
 @click.option("--threshold", type=float, default=0.5, show_default=True, help="Of affinities.")
 @click.option("--min-voxels", type=click.IntRange(0), default=100, show_default=True)
+@voxels("--block", (64, 512, 512), "Voxels decoded at a time; larger boxes are stitched.")
 def predict_segmentation(
     run: Path,
     image: str,
@@ -43,7 +44,8 @@ def predict_segmentation(
 
     IMAGE is a data set, by name or by a record of your own (.toml), or the path or URL of a volume.
     The network goes over the box tile by tile, with context around each and answers blended where
-    they overlap; affinities become segments by mutex watershed, or by watershed and agglomeration.
+    they overlap; affinities become segments by mutex watershed, or by watershed and agglomeration,
+    block by block where the box is larger than a block.
     """
     for module, extra in (("torch", "torch"), ("safetensors", "torch"), ("mwatershed", "build")):
         require(module, extra=extra)
@@ -57,7 +59,7 @@ def predict_segmentation(
         opened = open_dataset(image, path=path, volume=volume).image
     else:
         opened = open_volume(image, key=key)
-    names = ("tile", "halo", "decoder", "threshold", "min_voxels")
+    names = ("tile", "halo", "decoder", "threshold", "min_voxels", "block")
     request = PredictRequest(
         box=None if box is None else box_of(box),
         **{name: asked[name] for name in names},  # type: ignore[arg-type]
