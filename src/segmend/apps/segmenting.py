@@ -19,7 +19,7 @@ from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.patches.augment import DEFAULT
 from segmend.patches.sources import Source
 from segmend.segmentation.affinities import offsets_for
-from segmend.segmentation.blocks import BLOCK, decode_blocks
+from segmend.segmentation.blocks import BLOCK, decode_blocks, margin_for
 from segmend.segmentation.decode import decode
 from segmend.segmentation.inference import Report, predict, quiet
 from segmend.segmentation.lessons import held_back, lessons, targets_of
@@ -219,6 +219,7 @@ def predict_segmentation(
                     min_voxels=request.min_voxels,
                 ),
                 layers[SEGMENTATION],
+                margin=margin_for(shape.offsets),
                 block=request.block,
                 report=report,
             )

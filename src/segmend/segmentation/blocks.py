@@ -1,8 +1,9 @@
 """Decoding a box larger than memory: overlapping blocks, stitched where they meet.
 
 Every block is decoded with a margin around it. A segment of it and one of a block before it are
-joined if, in the part of that block which the margin sees, more than half of the smaller one lies
-in the other: what is apart in one block may be one through another.
+joined if, in the half of the margin next to the block, more than half of the smaller one lies in
+the other: what is apart in one block may be one through another. The outer half lacks context, and
+a few voxels are no evidence: with either counted, cells that touch were joined (docs/segmentation.md).
 """
 
 from __future__ import annotations
@@ -24,10 +25,22 @@ BLOCK: Triple = (64, 512, 512)
 """Voxels decoded at a time, margins aside: about 4 GiB while a mutex watershed runs."""
 
 MARGIN: Triple = (8, 32, 32)
-"""Voxels around a block that are decoded with it."""
+"""Voxels around a block that are decoded with it, at least; see `margin_for`."""
+
+LEAST = 32
+"""Voxels that two segments must share at least to be joined; chosen on drawn cells (see docs)."""
 
 Decode = Callable[[NDArray[np.uint8]], Ids]
 """Affinities of a block ``(c, z, y, x)`` to ids from 1 on, every voxel in a segment."""
+
+
+def margin_for(offsets: Sequence[Triple]) -> Triple:
+    """A margin longer than every edge: with a shorter one, cells that touch were joined."""
+    z, y, x = (
+        max(least, 1 + max((abs(offset[axis]) for offset in offsets), default=0))
+        for axis, least in enumerate(MARGIN)
+    )
+    return z, y, x
 
 
 def decode_blocks(
@@ -35,8 +48,8 @@ def decode_blocks(
     decode: Decode,
     out: Ids,
     *,
+    margin: Triple,
     block: Triple = BLOCK,
-    margin: Triple = MARGIN,
     report: Report = quiet,
 ) -> None:
     """Decode a box block by block; a box of one block is decoded as a whole.
@@ -45,8 +58,8 @@ def decode_blocks(
         affinities: Shares of 255, uint8 ``(c, z, y, x)``; may be mapped from a file.
         decode: Decodes one block.
         out: Written wholly, uint64 ``(z, y, x)``, ids from 1 on; may be mapped from a file.
+        margin: Voxels around a block that are decoded with it (`margin_for`).
         block: Voxels decoded at a time.
-        margin: Voxels around a block that are decoded with it.
         report: Told how many blocks are done.
 
     Raises:
@@ -66,8 +79,9 @@ def decode_blocks(
         first = len(parents)
         parents = np.concatenate([parents, np.arange(first, first + int(found.max()))])
         found = found + np.uint64(first - 1)
+        near = _grown(core, [-(-m // 2) for m in margin], whole)
         for before in cores[:done]:
-            shared = before.intersect(around)
+            shared = before.intersect(near)
             if shared is not None:
                 mine = found[shared.shift([-a for a in around.start]).slices]
                 _join(parents, out[shared.slices], mine)
@@ -90,7 +104,7 @@ def _join(parents: NDArray[np.int64], before: Ids, now: Ids) -> None:
     counts = table.voxels.astype(np.int64)
     (_, a), (_, b) = (np.unique(ids, return_inverse=True) for ids in (table.segments, table.truth))
     smaller = np.minimum(np.bincount(a, counts)[a], np.bincount(b, counts)[b])
-    for k in np.flatnonzero(2 * counts > smaller):
+    for k in np.flatnonzero((2 * counts > smaller) & (counts >= LEAST)):
         one, other = (_root(parents, int(ids[k])) for ids in (table.segments, table.truth))
         parents[max(one, other)] = min(one, other)
 
