@@ -3,7 +3,7 @@
 Every block is decoded with a margin around it. A segment of it and one of a block before it are
 joined if, in the half of the margin next to the block, more than half of the smaller one lies in
 the other: what is apart in one block may be one through another. The outer half lacks context, and
-a few voxels are no evidence: with either counted, cells that touch were joined (docs/segmentation.md).
+a few voxels are no evidence: with either, cells that touch were joined (docs/segmentation.md).
 """
 
 from __future__ import annotations
