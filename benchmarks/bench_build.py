@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from table import Line, show
+from table import Line, resident_mb, show
 
 from segmend.apps.auditing import audit_benchmark
 from segmend.apps.progress import Progress
@@ -74,7 +73,7 @@ def builds(plan: Plan, folder: Path) -> Iterator[Line]:
         lambda: build(plan, folder / "bench", done=lambda _: resident.append(resident_mb()))
     )
     done = built.closure.committed
-    early, late = max(resident[:3]), max(resident[3:])
+    early, late = resident[0], max(resident)
     yield Line("draw, encode, write, read back, per row", spent / done, note=GOAL)
     yield Line(
         "the same against writing alone, per row",
@@ -83,7 +82,7 @@ def builds(plan: Plan, folder: Path) -> Iterator[Line]:
         bare / done,
         0.95,
     )
-    note = f"{early:.0f} MB resident after three shards, {late:.0f} MB at most after"
+    note = f"{early:.0f} MiB resident after the first shard, {late:.0f} MiB at most"
     yield Line("memory", 0.0, note=note)
     two = Processes(2)
     _, both = clock(lambda: build(plan, folder / "two", engine=two))
@@ -100,11 +99,6 @@ def write_bare(plan: Plan, path: Path) -> None:
     """Draw and write every row, and check nothing."""
     for unit in plan.units:
         write_rows(path, (draw_row(c, unit) for c in unit.candidates), row_group=unit.row_group)
-
-
-def resident_mb() -> float:
-    """Resident memory of this process now, MB (``man 5 proc``, statm)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def warm(plan: Plan) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
 import tempfile
 import time
 from collections import deque
@@ -29,7 +28,7 @@ import pyarrow.parquet as pq
 from bench_rows import DATA, PUBLISHED_ROWS, READER, fly_rows, peer_read, per_row
 from datasets import load_dataset
 from PIL import Image
-from table import Line, show, timed
+from table import Line, resident_mb, show, timed
 
 import segmend as sg
 from segmend.core.sample import EM_COLUMNS, SPLIT_FOLDERS, SPLIT_MASK_COLUMNS, SPLITS, combined_hash
@@ -231,12 +230,6 @@ def filling(batch: Item) -> float:
 
     (taken,) = timed(5, fill)
     return taken / len(batch["hash"])
-
-
-def resident_mb() -> float:
-    """Resident memory now, MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def metadata(folder: Path) -> Line:

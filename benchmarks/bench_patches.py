@@ -11,7 +11,6 @@ stub for torchvision (`patch_peers`); where it is not installed it is left out, 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from patch_peers import (
     warm_tensorstore,
 )
 from skimage.segmentation import find_boundaries
-from table import Line, show, timed
+from table import Line, resident_mb, show, timed
 
 import segmend as sg
 from segmend.patches.augment import Flips
@@ -135,11 +134,6 @@ def rates(count: int, repeat: int, *makers: Callable[[], Iterator[Any]]) -> list
     return [median(times) for times in taken]
 
 
-def rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def lines(data: Path, count: int, repeat: int) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -209,7 +203,7 @@ def memory_line(path: Path, count: int) -> Line:
     start = time.perf_counter()
     for _ in range(count):
         next(coming)
-        seen.append(rss_mb())
+        seen.append(resident_mb())
     each = 1000 * (time.perf_counter() - start) / count
     coming.close()
     early, late = (max(seen[k : k + 50]) for k in (0, count - 50))

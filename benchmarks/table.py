@@ -7,12 +7,19 @@ import resource
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 
 
 def peak_mb() -> float:
     """Largest resident memory of this process so far, MiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process now, MiB (``man 5 proc``, statm)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 
 from segmend.apps.cli.main import segmend
 from segmend.core.errors import BadInputError, GridMismatchError, UnknownNameError
+from segmend.metrics.segmentation.contingency import contingency
+from segmend.metrics.segmentation.information import variation_of_information
 
 ROOT = 864_691_136_617_970_907
 RECORD = """
@@ -133,9 +135,12 @@ def test_blocks_give_about_what_the_whole_gives(blocks: Path, run: Path) -> None
     words = (run, blocks / "blocks.toml", "--path", blocks / "blocks.h5", "--box")
     for name, more in (("one.h5", ()), ("many.h5", ("--block", "6", "32", "32"))):
         call("predict-segmentation", *words, "0:120,0:256,0:256", *more, "--out", blocks / name)
-    with h5py.File(blocks / "many.h5") as file:
-        ids = np.unique(file["volumes/labels/segmentation"][:])
+    key = "volumes/labels/segmentation"
+    with h5py.File(blocks / "one.h5") as one, h5py.File(blocks / "many.h5") as many:
+        whole, found = one[key][:], many[key][:]
+    ids = np.unique(found)
     np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
+    assert variation_of_information(contingency(found, whole)).total < 0.1  # bits
     assert not list(blocks.glob(".segmend-*"))  # nothing is left of what lay in files
 
 
@@ -187,25 +192,21 @@ path = "true.h5"
     # Two columns of ten are 4 or 8 nm from the nearest, on either side.
     assert scores["near"]["cremi_score"] == pytest.approx((4 + 8) / 10)
     assert (scores["near"]["f_score"], scores["far"]["f_score"]) == (1, 0)
-    from segmend.apps.scoring_segmentations import EvaluateRequest, _partner_row, _run_length_row
-    from segmend.catalog.dataset import open as open_dataset
-
-    opened = open_dataset(str(blocks / "blocks.toml"), path=blocks / "blocks.h5")
-    request = EvaluateRequest("neurons", None, 25, (), False, partners=tmp_path / "true.h5")
-    assert _partner_row(tmp_path / "near.h5", opened, request)["f_score"] == 1
-    assert _partner_row(tmp_path / "far.h5", opened, request)["f_score"] == 0
+    place = (blocks / "blocks.toml", "--path", blocks / "blocks.h5", "--json")
+    words = (*place, "--labels", "neurons", "--partners", tmp_path / "true.h5")
+    for name, f_score in (("near", 1), ("far", 0)):
+        told = json.loads(call("evaluate-segmentation", tmp_path / f"{name}.h5", *words).stdout)
+        assert told.keys() == {"partners"}
+        assert told["partners"][f"{name}.h5"]["f_score"] == f_score
     with pytest.raises(BadInputError, match="true neurons"):
-        _partner_row(
-            tmp_path / "near.h5",
-            opened,
-            EvaluateRequest("", None, 25, (), False, partners=tmp_path / "true.h5"),
-        )
+        call("evaluate-segmentation", tmp_path / "near.h5", *place, *words[-2:])
     # The skeleton runs 20 nm in one block of 64 nm and 40 more into the next: the edge that crosses
     # is a split.
     with h5py.File(tmp_path / "ids.h5", "w") as file, h5py.File(blocks / "blocks.h5") as given:
         file["volumes/labels/segmentation"] = given["volumes/labels/neuron_ids"][:]
         file["volumes/labels/segmentation"].attrs["resolution"] = (10.0, 4.0, 4.0)
-    row = _run_length_row(tmp_path / "ids.h5", [tmp_path / "a.swc"])
+    words = (tmp_path / "ids.h5", *place, "--skeleton", tmp_path / "a.swc")
+    row = json.loads(call("evaluate-segmentation", *words).stdout)["skeletons"]["ids.h5"]
     assert row["right"] == pytest.approx(20 / 60)
     assert row["split"] == pytest.approx(40 / 60)
     assert row["expected_nm"] == pytest.approx(20 * 20 / 60)

@@ -22,7 +22,7 @@ from segmend.build.pipeline import Built
 from segmend.build.plan import Plan
 from segmend.build.resume import template_of
 from segmend.build.settings import load_settings
-from segmend.core.errors import BadInputError, OutputError, PlanError
+from segmend.core.errors import BadInputError, OutputError, PlanError, ReadFailedError
 from segmend.shards.layout import SHARDS_CSV
 from segmend.store.bucket import Bucket
 
@@ -179,3 +179,13 @@ def test_options_that_do_not_go_with_a_place_are_refused(
     arguments: list[str], said: str, plan_file: Path
 ) -> None:
     assert said in verb("build", plan_file, *arguments, status=2).stderr
+
+
+def test_a_plan_of_which_a_part_is_gone_is_an_error(
+    bucket: Bucket, plan: Plan, tmp_path: Path
+) -> None:
+    freeze_in(bucket, plan, tmp_path / "one")
+    bucket.remove(["plan.parquet"])
+    with pytest.raises(ReadFailedError, match=r"plan\.parquet.*no such object"):
+        adopt(bucket, tmp_path / "other")
+    assert not (tmp_path / "other" / "plan.json").exists()

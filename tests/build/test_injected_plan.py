@@ -12,39 +12,23 @@ from segmend.build.plan import make_plan
 from segmend.build.settings import load_settings
 from segmend.core.errors import PlanError
 from segmend.shards.verify import verify
+from segmend.testing.plans import TISSUE, write_plan
 
-PLAN = """
-name = "injected"
-seed = 3
-[edits]
+EDITS = """
 source = "{source}"
 injected = {{ constrictions = 4, sections = 1, merges = 4, min_voxels = 200, min_faces = 10 }}
 min_segment_voxels = 100
 min_side_voxels = 100
-[samples]
-types = ["merge_edit", "split_edit"]
-[view]
-half_extent_nm = [400, 500]
-jitter_nm = 40
-[em]
-pixel_size_nm = 6
-[splits]
-rule = "cubes"
-cube_nm = 300
-fractions = [0.4, 0.3, 0.3]
-accepted_leaks = ["view", "lineage"]
-[[sources]]
-dataset = "synthetic"
-volume = "v1"
-parameters = {{ seed = 1, shape = [48, 128, 128], false_merges = 4 }}
-automatic = "{automatic}"
 """
 
 
 def plan_in(folder, source="injected", automatic="automatic"):
-    file = folder / f"{source}.toml"
-    file.write_text(PLAN.format(source=source, automatic=automatic))
-    return file
+    return write_plan(
+        folder / f"{source}.toml",
+        edits=EDITS.format(source=source),
+        samples='types = ["merge_edit", "split_edit"]',
+        source=f'{TISSUE}automatic = "{automatic}"',
+    )
 
 
 def test_a_plan_with_injected_errors_builds_and_is_the_same_twice(tmp_path):
@@ -60,7 +44,16 @@ def test_a_plan_with_injected_errors_builds_and_is_the_same_twice(tmp_path):
         "touching membranes",
     }
     assert make_plan(settings, tmp_path).content_hash == plan.content_hash
-    verify(build(plan, tmp_path / "bench").folder)
+    assert verify(build(plan, tmp_path / "bench").folder).problems == ()
+
+
+def test_errors_that_find_no_place_are_counted(tmp_path):
+    file = plan_in(tmp_path)
+    plan = make_plan(load_settings(file, ["edits.injected.merges=5000"]), tmp_path)
+    # The cache answers the second time, and says the same.
+    again = make_plan(load_settings(file, ["edits.injected.merges=5000"]), tmp_path)
+    assert plan.excluded["edits: touching membranes: no place for it"] > 4000
+    assert again.excluded == plan.excluded
 
 
 def test_another_seed_puts_the_errors_elsewhere(tmp_path):
@@ -77,8 +70,8 @@ def test_numbers_that_cannot_be_are_refused(tmp_path):
         load_settings(plan_in(tmp_path), ["edits.injected.holes=1"])
 
 
-def measured(tmp_path, source):
-    return measure_edits(load_settings(plan_in(tmp_path, source)), tmp_path)
+def measured(folder, source):
+    return measure_edits(load_settings(plan_in(folder, source)), folder)
 
 
 def test_edits_are_alike_to_themselves(tmp_path):

@@ -104,7 +104,7 @@ def test_a_box_outside_and_a_layer_that_is_not_there_are_said(folder):
 @pytest.mark.slow
 def test_every_kind_is_drawn_and_shows_the_segments_it_names(folder, tmp_path):
     kinds = ("merge_edit", "adjacent_control", "synapse_control")
-    few = f"samples.max_rows={{ {', '.join(f'{kind} = 4' for kind in kinds)} }}"
+    few = f"samples.max_rows={{ {', '.join(f'{kind} = 12' for kind in kinds)} }}"
     plan = planned(folder, few)
     built = build(plan, tmp_path / "bench")
     assert verify(built.folder).problems == ()

@@ -29,33 +29,19 @@ from segmend.store.retry import RetryPolicy
 from segmend.testing import faults
 from segmend.testing.edit_logs import dvid_messages, webknossos_versions, write_tissue
 from segmend.testing.fake_cave import fake_cave
+from segmend.testing.plans import TISSUE, write_plan
 
 pytestmark = pytest.mark.usefixtures("token_home")
 
-PLAN = """
-name = "from-cave"
-seed = 3
-[edits]
-source = "{source}"
-[samples]
+SAMPLES = """
 types = ["merge_edit", "split_edit", "adjacent_control"]
 adjacent_per_merge = 1
-[view]
-half_extent_nm = [400, 500]
-jitter_nm = 40
-[em]
-pixel_size_nm = 6
-[splits]
-rule = "cubes"
-cube_nm = 300
-fractions = [0.4, 0.3, 0.3]
-accepted_leaks = ["view", "lineage"]
-[[sources]]
-dataset = "synthetic"
-volume = "v1"
-parameters = {{ seed = 1, shape = [48, 128, 128], false_merges = 4 }}
-{edits}
 """
+
+
+def planned(file: Path, source: str, more: str) -> Path:
+    """A plan with edits from a source, and what its volume says besides."""
+    return write_plan(file, edits=f'source = "{source}"', samples=SAMPLES, source=more)
 
 
 def frozen_from(history, until, folder: Path, *, choose=faults.no_fault):
@@ -69,10 +55,8 @@ def frozen_from(history, until, folder: Path, *, choose=faults.no_fault):
 
 
 def plan_file(folder: Path, source: str) -> Path:
-    file = folder / f"{source}.toml"
     edits = 'edits = "edits"' if source == "frozen" else ""
-    file.write_text(PLAN.format(source=source, edits=edits))
-    return file
+    return planned(folder / f"{source}.toml", source, TISSUE + edits)
 
 
 def built(folder: Path, file: Path | None = None) -> Path:
@@ -98,7 +82,7 @@ def test_a_benchmark_from_a_cave_is_the_same_bytes_twice_even_where_calls_fail(
         (tmp_path / name).mkdir()
         frozen_from(history, until, tmp_path / name, choose=choose)
         bench = built(tmp_path / name)
-        verify(bench)
+        assert verify(bench).problems == ()
         found[name] = bytes_of(bench)
     assert found["a"].keys() == found["b"].keys()
     assert found["a"] == found["b"]
@@ -135,8 +119,7 @@ def test_a_plan_says_what_its_frozen_edits_are(history, until, tmp_path):
 
 @pytest.mark.parametrize(("source", "edits"), [("frozen", ""), ("overlap", 'edits = "e"')])
 def test_a_plan_with_frozen_edits_names_their_folder_and_no_other_does(tmp_path, source, edits):
-    file = tmp_path / "p.toml"
-    file.write_text(PLAN.format(source=source, edits=edits))
+    file = planned(tmp_path / "p.toml", source, TISSUE + edits)
     with pytest.raises(PlanError, match="'edits'"):
         load_settings(file)
 
@@ -220,12 +203,8 @@ def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
     (tmp_path / "log.json").write_text(json.dumps(entries))
     volume = Tissue(history.supervoxels, automatic, history.grid, Identity("agglo", "1", ""))
     import_log(tmp_path / "log.json", tmp_path / "edits", log=log, tissue=volume, licence="CC0-1.0")
-    file = tmp_path / "frozen.toml"
-    file.write_text(
-        PLAN.replace('"synthetic"', f'"{record.name}"\npath = "tissue.h5"')
-        .replace("parameters", "# parameters")
-        .format(source="frozen", edits='edits = "edits"')
-    )
+    volume_of_log = f'dataset = "{record.name}"\npath = "tissue.h5"\nedits = "edits"'
+    file = planned(tmp_path / "frozen.toml", "frozen", volume_of_log)
     asked = {
         plan_name: {
             (row.kind, *sorted(row.segments), *sorted(row.sides))
@@ -237,4 +216,4 @@ def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
     }
     from_log, from_truth = asked.values()
     assert from_log == from_truth != set()
-    verify(built(tmp_path, file))
+    assert verify(built(tmp_path, file)).problems == ()

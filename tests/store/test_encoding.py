@@ -2,6 +2,7 @@ import bz2
 import gzip
 import zlib
 from collections.abc import Callable
+from itertools import product
 
 import brotli
 import numcodecs
@@ -42,14 +43,27 @@ def test_a_cut_stream_is_corrupt(encoding: str, lost: int) -> None:
     assert caught.value.reason == "corrupt"
 
 
-@given(st.integers(0, 10**6), st.integers(0, 7))
-def test_no_flipped_bit_of_gzip_data_passes(at: int, bit: int) -> None:
+def test_no_flipped_bit_of_gzip_data_passes() -> None:
     data = bytes(range(256)) * 8
-    packed = bytearray(gzip.compress(data, mtime=0))
+    good = gzip.compress(data, mtime=0)
+    passed = []
     # The ten bytes of header hold a time and an operating system, which say nothing about the data.
-    packed[10 + at % (len(packed) - 10)] ^= 1 << bit
-    with pytest.raises(ReadFailedError):
-        decompress(bytes(packed), "gzip", limit=len(data))
+    for at, bit in product(range(10, len(good)), range(8)):
+        packed = bytearray(good)
+        packed[at] ^= 1 << bit
+        try:
+            assert decompress(bytes(packed), "gzip", limit=len(data)) == data
+        except ReadFailedError:
+            continue
+        passed.append((at, bit))
+    # Deflate ends where it ends; the rest of that byte, before checksum and size, means nothing
+    # (RFC 1951, 3.2.3). Python's own reader passes over the same bits.
+    assert {at for at, _ in passed} <= {len(good) - 9}
+    assert len(passed) < 8
+    for at, bit in passed:
+        packed = bytearray(good)
+        packed[at] ^= 1 << bit
+        assert gzip.decompress(packed) == data
 
 
 def test_gzip_members_are_joined_and_garbage_after_them_is_corrupt() -> None:

@@ -11,12 +11,18 @@ from segmend.apps.progress import Progress
 from segmend.build.commits import ShardOutcome
 from segmend.build.engines.engine import Engine, engine_of
 from segmend.build.frozen import FrozenPlan, read_frozen
-from segmend.build.in_bucket import adopt, check_bucket, complete_in, freeze_in, is_finished
+from segmend.build.in_bucket import (
+    adopt,
+    build_in,
+    check_bucket,
+    complete_in,
+    freeze_in,
+    is_finished,
+)
 from segmend.build.pipeline import Built, build, check_output, freeze
 from segmend.build.plan import Plan, make_plan
 from segmend.build.resume import rebuild, resume, template_of
 from segmend.build.settings import PlanSettings, load_settings
-from segmend.build.units import ShardUnit
 from segmend.core.errors import OutputError
 from segmend.core.settings import settings
 from segmend.shards.layout import SHARDS_CSV
@@ -109,12 +115,13 @@ def build_in_bucket(
         work: Folder to create for what is small.
         progress: Where to say what is happening.
     """
-    found = order.settings()
+    order.settings()  # a mistake in the plan file comes before one about the bucket
     check_bucket(bucket)  # before the minutes, not after
     plan = plan_benchmark(order, progress)
-    frozen = freeze_in(bucket, plan, work)
     progress.say(f"drawing {plan.n_rows} rows in {len(plan.units)} shards")
-    return _completed_in(bucket, frozen, template_of(frozen, found, order.folder), order, progress)
+    done = _Counted(progress, plan.n_rows)
+    built = build_in(bucket, plan, work, engine=order.opened_engine(), done=done)
+    return built, read_frozen(work)
 
 
 def resume_in_bucket(
@@ -125,20 +132,13 @@ def resume_in_bucket(
     Raises:
         OutputError: if it is finished already.
     """
-    frozen = adopt(bucket, work)
+    plan = adopt(bucket, work)
     if is_finished(bucket):
         raise OutputError(f"{bucket.url} is finished already", found=f"it has a {SHARDS_CSV}")
-    progress.say(f"going on with {frozen.n_rows} rows in {len(frozen.shards)} shards")
-    template = template_of(frozen, order.settings(), order.folder)
-    return _completed_in(bucket, frozen, template, order, progress)
-
-
-def _completed_in(
-    bucket: Bucket, frozen: FrozenPlan, template: ShardUnit, order: Order, progress: Progress
-) -> tuple[Built, FrozenPlan]:
-    done = _Counted(progress, frozen.n_rows)
-    built = complete_in(bucket, frozen, template, engine=order.opened_engine(), done=done)
-    return built, frozen
+    progress.say(f"going on with {plan.n_rows} rows in {len(plan.shards)} shards")
+    template = template_of(plan, order.settings(), order.folder)
+    done = _Counted(progress, plan.n_rows)
+    return complete_in(bucket, plan, template, engine=order.opened_engine(), done=done), plan
 
 
 def work_folder(bucket: Bucket) -> Path:

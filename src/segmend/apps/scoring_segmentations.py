@@ -38,7 +38,8 @@ class EvaluateRequest:
     """What ``evaluate-segmentation`` was asked for.
 
     Attributes:
-        labels: Layer of the ground truth; empty: only classes are scored.
+        labels: Layer of the true neurons: what segments are scored against, or with ``partners``
+            what tells these apart. Empty: neither.
         box: To score; None: all of the segmentation.
         border_nm: CREMI's border.
         beside: Further layers of the data set that are scored beside.
@@ -66,14 +67,14 @@ def evaluate_segmentation(
     """Score a file of `segmend.apps.segmenting.predict_segmentation`, or any volume of ids.
 
     Returns:
-        Rows by name under ``segments``, ``clefts``, ``partners`` and ``skeletons``, as far as they
-        are asked for, or under ``classes`` if none is.
+        Rows by name under ``segments`` or ``partners``, ``clefts`` and ``skeletons``, as far as
+        they are asked for, or under ``classes`` if none is.
 
     Raises:
         BadInputError: for partners without a layer of true neurons.
     """
     scores: dict[str, Any] = {}
-    if request.labels:
+    if request.labels and request.partners is None:  # a file of partners need hold no segments
         scores["segments"] = _segment_rows(found, dataset, request)
     if request.clefts:
         scores["clefts"] = {found.name: _cleft_row(found, dataset, request)}

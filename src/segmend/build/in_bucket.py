@@ -11,12 +11,12 @@ first.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,7 +102,7 @@ def adopt(bucket: Bucket, work: Path) -> FrozenPlan:
         raise PlanError(f"{bucket.url} holds no plan", found=f"there is no {PLAN_FILE}")
     with output_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    for name, content in ((ROWS_FILE, bucket.read(ROWS_FILE)), (PLAN_FILE, told)):
+    for name, content in ((ROWS_FILE, bucket.content(ROWS_FILE)), (PLAN_FILE, told)):
         path = work / name
         if path.exists() and path.read_bytes() != content:
             raise PlanError(
@@ -111,7 +111,7 @@ def adopt(bucket: Bucket, work: Path) -> FrozenPlan:
                 fix="Remove it, or choose another --work",
             )
         with atomic_file(path) as temporary:
-            temporary.write_bytes(content or b"")
+            temporary.write_bytes(content)
     plan = read_frozen(work)
     _adopt_commits(bucket, work)
     return plan
@@ -124,7 +124,7 @@ def _adopt_commits(bucket: Bucket, work: Path) -> None:
         path = work / key
         if not path.exists():
             with atomic_file(path) as temporary:
-                temporary.write_bytes(bucket.read(key) or b"")
+                temporary.write_bytes(bucket.content(key))
 
 
 def is_finished(bucket: Bucket) -> bool:
@@ -143,8 +143,33 @@ def status_in(bucket: Bucket) -> Status:
         folder, finished = Path(name), is_finished(bucket)
         adopt(bucket, folder)
         if finished:
-            (folder / LEDGER_FILE).write_bytes(bucket.read(LEDGER_FILE) or b"")
+            (folder / LEDGER_FILE).write_bytes(bucket.content(LEDGER_FILE))
         return status_of(folder, finished=finished, being_made=0)
+
+
+def build_in(
+    bucket: Bucket,
+    plan: Plan,
+    work: Path,
+    *,
+    engine: Engine | None = None,
+    done: Callable[[ShardOutcome], None] = lambda _: None,
+) -> Built:
+    """Make the benchmark that a plan describes below an empty prefix.
+
+    Args:
+        bucket: Where.
+        plan: The plan.
+        work: Work folder to create.
+        engine: Who draws.
+        done: Told about each finished shard.
+
+    Raises:
+        OutputError: if the bucket or the work folder holds something, or cannot be written.
+        SegmendError: as `complete_in`.
+    """
+    template = dataclasses.replace(plan.units[0], candidates=())
+    return complete_in(bucket, freeze_in(bucket, plan, work), template, engine=engine, done=done)
 
 
 def complete_in(
@@ -205,7 +230,7 @@ def make_shard_in(unit: ShardUnit, bucket: Bucket) -> ShardOutcome:
         outcome = drawn_shard(unit, Path(folder))
         if outcome.record is not None:
             _put(bucket, Path(folder), outcome.record)
-    content = json.dumps(asdict(outcome), sort_keys=True) + "\n"
+    content = json.dumps(dataclasses.asdict(outcome), sort_keys=True) + "\n"
     bucket.create(commit, content.encode())
     return outcome
 
@@ -213,7 +238,7 @@ def make_shard_in(unit: ShardUnit, bucket: Bucket) -> ShardOutcome:
 def _put(bucket: Bucket, folder: Path, record: ShardRecord) -> None:
     if not bucket.create(record.path, folder / record.path):
         # Of a worker that was killed before its commit record, or of another machine.
-        there = hashlib.sha256(bucket.read(record.path) or b"").hexdigest()
+        there = hashlib.sha256(bucket.content(record.path)).hexdigest()
         if there != record.sha256:
             raise OutputError(
                 f"{bucket.url}/{record.path} is another shard than the plan's",
@@ -250,9 +275,9 @@ def _finish(bucket: Bucket, plan: FrozenPlan, outcomes: list[ShardOutcome]) -> N
 
 
 def _sidecar_of(bucket: Bucket, version: SchemaVersion, record: ShardRecord) -> pa.Table:
-    content = bucket.read(_sidecar_key(record))
+    content = bucket.content(_sidecar_key(record))
     try:
-        with pq.ParquetFile(pa.BufferReader(content or b"")) as file:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
             table = file.read(use_threads=False)
             # Parquet names the parts of lists otherwise than Arrow does by itself.
             return table.cast(sidecar_columns(version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from segmend.volumes.volume import Volume
 
 def injected_layer(
     dataset: Dataset, neurons: str, name: str, settings: PlanSettings
-) -> tuple[Volume, tuple[LoggedEdit, ...]]:
+) -> tuple[Volume, tuple[LoggedEdit | str, ...]]:
     """The segmentation with errors, and what repairs it; made once.
+
+    Errors that were asked for and found no place are reasons in the log, one for each.
 
     Args:
         dataset: Whose neurons.
@@ -43,16 +46,20 @@ def injected_layer(
         )
         stem.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(log) as temporary:
-            temporary.write_bytes(msgspec.json.encode(made.log))
+            temporary.write_bytes(msgspec.json.encode((made.log, made.short)))
         with atomic_file(array) as temporary, temporary.open("wb") as file:
             np.save(file, made.automatic)
     opened = open_numpy(array, voxel_size=volume.grid.voxel_size, offset=volume.grid.offset)
-    return opened, msgspec.json.decode(log.read_bytes(), type=tuple[LoggedEdit, ...])
+    edits, short = msgspec.json.decode(log.read_bytes(), type=_Log)
+    return opened, (*edits, *(f"{cause}: no place for it" for cause in Counter(short).elements()))
+
+
+_Log = tuple[tuple[LoggedEdit, ...], dict[str, int]]
 
 
 def _stem(key: str) -> Path:
     """Key and code: changed code must never answer with the errors of the old one."""
     digest = hashlib.sha256(key.encode())
-    for name in ("edits/injected.py", "segments/contacts.py"):
+    for name in ("build/injected_layer.py", "edits/injected.py", "segments/contacts.py"):
         digest.update(resources.files("segmend").joinpath(name).read_bytes())
     return machine().cache_dir / "injected" / digest.hexdigest()[:20]

@@ -34,7 +34,8 @@ class OpenedSource:
         grid: The grid that all layers share, of the part that questions are asked about.
         box: That part, nm.
         frozen: Its frozen edits, where the plan takes them from there.
-        injected: What repairs the errors that the plan put into its neurons, where it does.
+        injected: What repairs the errors that the plan put into its neurons, where it does, and
+            why there are not more of them.
     """
 
     name: str
@@ -44,7 +45,7 @@ class OpenedSource:
     grid: VoxelGrid
     box: Box
     frozen: FrozenEdits | None = None
-    injected: tuple[LoggedEdit, ...] | None = None
+    injected: tuple[LoggedEdit | str, ...] | None = None
 
     def segments(self, role: Literal["automatic", "neurons", "supervoxels"]) -> Ids:
         """A label layer of the part that questions are asked about, in memory."""

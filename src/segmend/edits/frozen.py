@@ -13,8 +13,6 @@ The folder appears when it is complete. Equal histories give equal bytes.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -34,7 +32,7 @@ from segmend.core.errors import (
 )
 from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_row, edit_table
 from segmend.edits.operation import EditOp, EditSet, edit_set
-from segmend.store.atomic import sha256_file
+from segmend.store.atomic import atomic_folder, sha256_file
 
 FORMAT = "segmend frozen edits 1"
 BATCH = 8192
@@ -245,23 +243,11 @@ def freeze(
     final = Path(folder).absolute()
     if final.exists():
         raise OutputError(f"cannot freeze edits into {final}", found="it exists already")
-    try:
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
-        )
-    except OSError as error:
-        raise OutputError(f"cannot freeze edits into {final}", found=str(error)) from error
-    try:
+    with atomic_folder(final) as temporary:
         writer = FrozenWriter(temporary)
         writer.write_operations(outcomes)
         writer.write_roots(roots)
         writer.finish(facts)
-        temporary.chmod(0o755)
-        temporary.rename(final)
-    except OSError as error:
-        raise OutputError(f"cannot freeze edits into {final}", found=str(error)) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return open_frozen(final)
 
 

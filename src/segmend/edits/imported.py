@@ -36,13 +36,14 @@ def import_edits(
     first = next(ops, None)
     if first is None:
         raise BadInputError(f"{path} holds no edits", fix="docs/edits.md describes the form")
-    facts = file_facts(path, "neutral", licence=licence, citation=citation)
-    facts["dataset"] = first.dataset
+    facts = file_facts(path, "neutral", first.dataset, licence=licence, citation=citation)
     return freeze(folder, _of_one(first, ops, path), facts=facts)
 
 
-def file_facts(path: Path, form: str, *, licence: str, citation: str) -> dict[str, Any]:
-    """What a manifest says of a history that was read from a file.
+def file_facts(
+    path: Path, form: str, dataset: str, *, licence: str, citation: str
+) -> dict[str, Any]:
+    """What a manifest says of a history of a data set that was read from a file.
 
     Raises:
         BadInputError: if the file cannot be read, or there is no licence.
@@ -58,6 +59,7 @@ def file_facts(path: Path, form: str, *, licence: str, citation: str) -> dict[st
     return {
         "source": {"kind": "file", "form": form, "name": path.name, "sha256": digest},
         "versions": {"segmend": __version__},
+        "dataset": dataset,
         "licence": licence,
         "citation": citation,
     }

@@ -85,9 +85,8 @@ def import_log(
         OutputError: if the folder exists or cannot be written; nothing is left behind.
     """
     path = Path(path)
-    facts = file_facts(path, log, licence=licence, citation=citation)
     identity = tissue.identity
-    facts["dataset"] = identity.dataset
+    facts = file_facts(path, log, identity.dataset, licence=licence, citation=citation)
     bodies = Bodies(tissue.supervoxels, tissue.automatic, tissue.grid)
     if log == "dvid":
         return freeze(folder, dvid_edits(path, bodies, identity), facts=facts)

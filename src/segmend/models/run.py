@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,6 +41,7 @@ from segmend.models.model import (
     rank_here,
 )
 from segmend.shards.reader import Benchmark
+from segmend.store.atomic import atomic_folder, output_errors
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
 
@@ -237,7 +236,11 @@ def save_run(run: Run, log: Sequence[LogRow], out: str | Path) -> None:
     from safetensors.numpy import save_file
 
     arrays = {name: array.copy() for name, array in run.model.arrays().items()}
-    with _new_folder(Path(out)) as folder:
+    final = Path(out)
+    _check_empty(final)
+    with output_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(final) as folder:
         save_file(arrays, folder / WEIGHTS)
         text = json.dumps(dict(run.config), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -302,32 +305,6 @@ def _check_empty(folder: Path) -> None:
             found="it exists and is not empty" if folder.is_dir() else "it is a file",
             fix="Name a new folder",
         )
-
-
-@contextmanager
-def _new_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``final`` if all goes well, and goes away if not."""
-    _check_empty(final)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write the run to {final}", found=str(error)) from error
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        temporary.replace(final)
-    except OSError as error:
-        raise OutputError(f"cannot write the run to {final}", found=str(error)) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    """The permissions that new files lack; mkdtemp ignores them and shuts everyone out."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_log(path: Path, log: Sequence[LogRow]) -> None:

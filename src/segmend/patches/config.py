@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,7 +217,7 @@ def _mixed(config: PatchesConfig, parts: Sequence[Part], folder: Path) -> Mix:
     for number, part in enumerate(parts):
         source = _source(config, part, folder)
         if source.name in {other.name for other in weights}:  # several boxes of one volume
-            source = source.named(f"{source.name} #{number}")
+            source = replace(source, name=f"{source.name} #{number}")
         weights[source] = part.weight
     return mix(weights, voxel_size=config.voxel_size_nm)
 

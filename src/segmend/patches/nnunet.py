@@ -7,8 +7,6 @@ nnunetv2/imageio/tif_reader_writer.py (``Tiff3DIO``). TIFF, because NIfTI would 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from segmend.catalog.labels import IGNORED, VOCABULARY
 from segmend.core.errors import BadInputError, NoSamplesError, OutputError
 from segmend.patches.patches import Patches, Sample
 from segmend.patches.sampling import Query
+from segmend.store.atomic import atomic_folder, output_errors
 
 ENDING = ".tif"
 FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
@@ -75,17 +74,10 @@ def export_nnunet(
     out = Path(folder) / f"Dataset{number:03}_{name}"
     if out.exists():
         raise OutputError(f"{out} exists", fix="Choose another number, or remove it")
-    try:
+    with output_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            _write(work, patches, list(train), list(test), name)
-            work.chmod(0o755)
-            work.rename(out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}", found=str(error)) from error
+    with atomic_folder(out) as work:
+        _write(work, patches, list(train), list(test), name)
     return out
 
 

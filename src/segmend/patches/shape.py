@@ -49,17 +49,17 @@ class LocalShape:
     def of(self, truth: Truth) -> Answer:
         """float32, ten channels; 0 in the background, which does not count."""
         labels = truth.labels
-        z, y, x = windows = [window(self.sigma / size) for size in truth.voxel_size]
+        z, y, x = (window(self.sigma / size) for size in truth.voxel_size)
         size = np.array(truth.voxel_size, np.float64)
         values = np.zeros((10, *labels.shape), np.float32)
         extents = np.empty((int(labels.max()) + 1, 2, 3), np.int64)
         _extents(labels, extents)
         for label in range(1, len(extents)):
             if extents[label, 1, 0]:
-                _describe(labels, label, extents[label], z, y, x, size, self.sigma, values)
+                _describe(labels, label, extents[label], (z, y, x), size, self.sigma, values)
         valid = truth.known & (labels != 0).view(np.uint8)
         if self.whole:
-            valid = valid * _inner(labels.shape, [len(weights) // 2 for weights in windows])
+            valid = valid * _inner(labels.shape, [len(weights) // 2 for weights in (z, y, x)])
         return values, np.broadcast_to(valid, values.shape)
 
 
@@ -92,12 +92,13 @@ def _extents(labels, extents):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _describe(labels, label, extent, wz, wy, wx, size, sigma, values):  # type: ignore[no-untyped-def]
+def _describe(labels, label, extent, windows, size, sigma, values):  # type: ignore[no-untyped-def]
     """The ten channels at the voxels of one label.
 
     Moments about each voxel, up to the second, are sums of weights along x, then y, then z:
     3, 6 and 10 of them, over the label's box alone.
     """
+    wz, wy, wx = windows
     z0, y0, x0 = extent[0]
     part = labels[z0 : extent[1, 0], y0 : extent[1, 1], x0 : extent[1, 2]]
     depth, height, width = part.shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -86,10 +86,6 @@ class Source:
     def voxels(self) -> VoxelBox:
         """Voxels of the image that patches may touch."""
         return self.image.grid.to_voxels(self.box, "inner")
-
-    def named(self, name: str) -> Source:
-        """The same under another name."""
-        return replace(self, name=name)
 
     def _block(self, layer: Volume, voxels: VoxelBox) -> Block:
         """A layer's own voxels of a box of the image's."""

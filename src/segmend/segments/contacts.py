@@ -107,9 +107,9 @@ def find_contacts(labels: Ids, grid: VoxelGrid) -> Contacts:
     """
     check_labels(labels, grid, name="labels")
     faces = FaceSums()
-    faces.add(labels, labels.shape, (0, 0, 0))
+    pairs = faces.add(labels, labels.shape, (0, 0, 0))
     nearest = NearestFaces(faces, grid.voxel_size)
-    nearest.add(labels, labels.shape, (0, 0, 0))
+    nearest.add(labels, labels.shape, (0, 0, 0), pairs)
     return nearest.contacts(grid)
 
 
@@ -173,9 +173,17 @@ class NearestFaces:
         self._best = np.full(len(faces.pairs), np.inf)
         self._nearest = np.zeros((len(faces.pairs), 3), np.int64)
 
-    def add(self, labels: Ids, core: Triple, start: Triple) -> None:
-        """Look through a block; arguments as for `FaceSums.add`."""
-        pairs = _sum_faces(labels, core, start)[0]
+    def add(self, labels: Ids, core: Triple, start: Triple, pairs: Ids | None = None) -> None:
+        """Look through a block; arguments as for `FaceSums.add`.
+
+        Args:
+            labels: The block and one voxel beyond.
+            core: Voxels of the block alone.
+            start: Where it begins.
+            pairs: Its pairs, if they are known.
+        """
+        if pairs is None:
+            pairs = _sum_faces(labels, core, start)[0]
         rows, known = found_rows(self._faces.pairs, pairs)
         rows, pairs = rows[known], pairs[known]
         if not len(rows):

@@ -46,18 +46,22 @@ def _holds(labels, label, steps):  # type: ignore[no-untyped-def]
     for z in range(nz):
         for y in range(ny):
             for x in range(nx):
-                if labels[z, y, x] != label:
-                    continue
-                whole = True
-                for s in range(steps.shape[0]):
-                    a, b, c = z + steps[s, 0], y + steps[s, 1], x + steps[s, 2]
-                    inside = 0 <= a < nz and 0 <= b < ny and 0 <= c < nx
-                    if not inside or labels[a, b, c] != label:
-                        whole = False
-                        break
-                if whole:
+                if labels[z, y, x] == label and _fits(labels, z, y, x, steps):
                     return True
     return False
+
+
+@njit(cache=True, nogil=True)
+def _fits(labels, z, y, x, steps):  # type: ignore[no-untyped-def]
+    """Whether every voxel at these steps from a voxel has its label."""
+    nz, ny, nx = labels.shape
+    label = labels[z, y, x]
+    for s in range(steps.shape[0]):
+        a, b, c = z + steps[s, 0], y + steps[s, 1], x + steps[s, 2]
+        inside = 0 <= a < nz and 0 <= b < ny and 0 <= c < nx
+        if not inside or labels[a, b, c] != label:
+            return False
+    return True
 
 
 def thick_labels(labels: Ids, core: VoxelBox, grid: VoxelGrid, *, radius_nm: float) -> set[int]:
@@ -81,22 +85,12 @@ def ball_reach(grid: VoxelGrid, *, radius_nm: float) -> int:
 
 @njit(cache=True, nogil=True)
 def _thick(labels, start, stop, steps):  # type: ignore[no-untyped-def]
-    nz, ny, nx = labels.shape
     thick = set([np.uint64(0)])  # noqa: C405  numba knows no set display
     for z in range(start[0], stop[0]):
         for y in range(start[1], stop[1]):
             for x in range(start[2], stop[2]):
                 label = labels[z, y, x]
-                if label in thick:
-                    continue
-                whole = True
-                for s in range(steps.shape[0]):
-                    a, b, c = z + steps[s, 0], y + steps[s, 1], x + steps[s, 2]
-                    inside = 0 <= a < nz and 0 <= b < ny and 0 <= c < nx
-                    if not inside or labels[a, b, c] != label:
-                        whole = False
-                        break
-                if whole:
+                if label not in thick and _fits(labels, z, y, x, steps):
                     thick.add(label)
     thick.remove(np.uint64(0))
     return thick

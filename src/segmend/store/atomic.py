@@ -1,10 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,39 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         _publish(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that becomes ``path`` if the block succeeds.
+
+    On any error, including `KeyboardInterrupt`, it is removed and nothing is left behind.
+
+    Args:
+        path: The folder to make, which does not exist or is empty; its parent exists.
+
+    Yields:
+        The folder to write into; its name starts with a dot.
+
+    Raises:
+        OutputError: if anything cannot be written, by the block or at the end.
+    """
+    final = Path(path)
+    with output_errors(final):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            temporary.replace(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The permissions that new files lack; mkdtemp ignores them and shuts everyone out."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager

@@ -125,6 +125,19 @@ class Bucket:
         except (BaseError, OSError) as error:
             raise ReadFailedError(f"cannot read {self.url}/{key}", found=_first(error)) from error
 
+    def content(self, key: str) -> bytes:
+        """A whole object that must be there.
+
+        Raises:
+            ReadFailedError: if it is not there or cannot be read.
+        """
+        found = self.read(key)
+        if found is None:
+            raise ReadFailedError(
+                f"cannot read {self.url}/{key}", found="there is no such object", reason="missing"
+            )
+        return found
+
     def opened(self, key: str, size: int) -> BinaryIO:
         """An object as a file that can be read and sought; bytes come when they are asked for.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from segmend.store.bucket import Bucket, is_bucket
 
 if TYPE_CHECKING:
     from segmend.apps.building import Order
+    from segmend.build.commits import Closure
     from segmend.build.frozen import FrozenPlan
     from segmend.build.pipeline import Built
 
@@ -60,15 +61,7 @@ def build() -> None:
 @workers
 @as_json
 def build_plan(
-    plan: Path,
-    out: str,
-    work: Path | None,
-    resume: bool,
-    audit: bool,
-    overrides: tuple[str, ...],
-    engine: str,
-    workers: int | None,
-    as_json: bool,
+    out: str, work: Path | None, resume: bool, audit: bool, as_json: bool, **order: Any
 ) -> None:
     """Build the benchmark of PLAN (the word ``plan`` may be left out)."""
     require("numba", extra="build")
@@ -83,35 +76,37 @@ def build_plan(
         )
     if work is not None and not is_bucket(out):
         raise BadInputError("--work is for builds into a bucket", found=f"--out is {out}")
-    order = Order(plan, overrides, engine, workers)
     with Progress(quiet=as_json) as progress:
-        built, made = _made(order, out, progress, work=work, resume=resume)
+        built, made = _made(Order(**order), out, progress, work=work, resume=resume)
         if audit:
             benchmark = Benchmark.open(out)
             keep_audit(benchmark, audit_benchmark(benchmark, progress=progress))
-    account, counts = built.closure, made.counts()
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "folder": out,
-                    "plan_hash": made.content_hash,
-                    "planned": account.planned,
-                    "committed": account.committed,
-                    "failed": dict(account.failed),
-                    "counts": {f"{kind}/{split}": n for (kind, split), n in sorted(counts.items())},
-                    "excluded": dict(sorted(made.excluded.items())),
-                }
-            )
-        )
+        click.echo(json.dumps(_as_json(built.closure, made, out)))
         return
-    click.echo(counts_table(counts))
+    _say(built.closure, made)
+    click.echo(f"next: segmend verify {out}" + ("" if audit else f"; segmend audit {out}"))
+
+
+def _as_json(account: Closure, made: FrozenPlan, out: str) -> dict[str, Any]:
+    return {
+        "folder": out,
+        "plan_hash": made.content_hash,
+        "planned": account.planned,
+        "committed": account.committed,
+        "failed": dict(account.failed),
+        "counts": {f"{kind}/{split}": n for (kind, split), n in sorted(made.counts().items())},
+        "excluded": dict(sorted(made.excluded.items())),
+    }
+
+
+def _say(account: Closure, made: FrozenPlan) -> None:
+    click.echo(counts_table(made.counts()))
     click.echo(f"{account.committed} rows committed of {account.planned} planned")
     for reason, n in account.failed.most_common():
         click.echo(f"  {n} failed: {reason}")
     if made.settings.splits.accepted_leaks:
         click.echo(f"accepted leaks: {', '.join(made.settings.splits.accepted_leaks)}")
-    click.echo(f"next: segmend verify {out}" + ("" if audit else f"; segmend audit {out}"))
 
 
 def _made(

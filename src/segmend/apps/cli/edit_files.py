@@ -34,9 +34,8 @@ def import_file(
     citation: str,
     log: Literal["dvid", "webknossos"] | None,
     dataset: str,
-    supervoxels: str,
-    automatic: str,
     as_json: bool,
+    **layers: str,
 ) -> None:
     """Freeze the edits of FILE, as segmend edits freeze does with a harvest.
 
@@ -54,7 +53,7 @@ def import_file(
         # Volumes and kernels take a second to import: not for every verb of edits.
         from segmend.edits.imported_log import import_log, tissue_of
 
-        tissue = tissue_of(dataset, supervoxels=supervoxels, automatic=automatic)
+        tissue = tissue_of(dataset, **layers)
         frozen = import_log(file, out, log=log, tissue=tissue, licence=licence, citation=citation)
     say_frozen(frozen, as_json=as_json)
 

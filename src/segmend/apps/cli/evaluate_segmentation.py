@@ -38,7 +38,8 @@ from segmend.core.errors import require
 @click.option(
     "--partners",
     type=click.Path(path_type=Path),
-    help="CREMI file of true synaptic partners; SEGMENTATION holds the found ones.",
+    help="CREMI file of true synaptic partners; SEGMENTATION holds the found ones, --labels names "
+    "the true neurons.",
 )
 @click.option(
     "--skeleton",
