@@ -13,6 +13,7 @@ from isal import igzip
 
 from segmend.catalog.record import Record
 from segmend.core.box import Point, Triple, VoxelBox
+from segmend.store.agreed import agreed
 from segmend.testing.standins.derived import dense, derive, published_file, tissue, write_zip
 
 PIECE: Triple = (32, 64, 48)
@@ -87,4 +88,5 @@ def _nifti(array: Any, voxel_size: Point) -> bytes:
     make: Any = nib.Nifti1Image
     image = make(np.ascontiguousarray(array.T), np.diag([-x, -y, z, 1.0]))
     image.header.set_xyzt_units("mm")
-    return igzip.compress(image.to_bytes(), 1)
+    data = image.to_bytes()
+    return agreed(lambda: igzip.compress(data, 1, mtime=0))
