@@ -20,6 +20,7 @@ VERBS = {
     "publish": "Upload a benchmark to the Hugging Face hub, or say what forbids it.",
     "migrate": "Write a benchmark in another version of the schema.",
     "pack": "Re-encode a benchmark for fast training, without loss.",
+    "export-webdataset": "Write what tasks show as tar files for the webdataset library.",
     "render": "Draw one site as a PNG: every channel, scale bars, named axes.",
     "models": "List the models that can be trained.",
     "train": "Train a model for a task on a benchmark.",

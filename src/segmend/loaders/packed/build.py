@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from segmend.core.errors import BadInputError, OutputError, VerificationError, require
+from segmend.core.errors import OutputError, VerificationError, require
 from segmend.core.sample import image_columns
 from segmend.loaders.packed.files import (
     MANIFEST,
@@ -31,6 +29,7 @@ from segmend.loaders.packed.files import (
     write_index,
     write_manifest,
 )
+from segmend.loaders.processes import check_workers, in_processes
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file, output_errors
 
@@ -85,8 +84,7 @@ def pack(
         MissingDependencyError: without numba.
     """
     require("numba", extra="packed")
-    if workers < 1:
-        raise BadInputError(f"packing needs at least one process, got {workers}")
+    check_workers(workers)
     folder = Path(out).absolute()
     _check_place(folder)
     count = len(blocks_of(benchmark.version))
@@ -103,7 +101,7 @@ def pack(
     done = len(benchmark.shards) - len(to_do)
     report(done, len(benchmark.shards))
     for finished, _ in enumerate(
-        _each(partial(_pack_shard, benchmark, folder, repaired), to_do, workers), done + 1
+        in_processes(partial(_pack_shard, benchmark, folder, repaired), to_do, workers), done + 1
     ):
         report(finished, len(benchmark.shards))
     paths = [shard.path for shard in benchmark.shards]
@@ -119,14 +117,6 @@ def pack(
         shards=len(paths),
         reused=done,
     )
-
-
-def _each(job: Callable[[int], None], numbers: list[int], workers: int) -> Iterator[None]:
-    if workers == 1 or len(numbers) < 2:
-        yield from map(job, numbers)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(job, numbers)
 
 
 def _pack_shard(benchmark: Benchmark, folder: Path, repaired: bool, number: int) -> None:
