@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segmend.catalog.classes import class_volume, detected
-from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, class_values
+from segmend.catalog.labels import IGNORED, UNION, VOCABULARY, LabelSpec, class_values
 from segmend.core.box import VoxelBox
 from segmend.core.errors import GridMismatchError, SchemaError, UnknownNameError
 from segmend.volumes.drivers.memory import from_array
@@ -67,6 +67,14 @@ def test_a_release_of_unknown_kind_is_decided_by_its_values():
     assert whole(class_volume("x", {"a": (ids, detected(ids, spec))})) == [0, 3, 3]
 
 
+def test_a_stored_layer_without_classes_holds_the_union_label_map_and_no_later_class():
+    stored = LabelSpec("semantic")
+    everything = np.arange(len(UNION))
+    assert class_values(everything, stored, source="a").tolist() == everything.tolist()
+    with pytest.raises(SchemaError, match=r"\[5\]; known: \[0, 1, 2, 3, 4\]"):
+        class_values(np.array([VOCABULARY.index("vesicle")]), stored, source="a")
+
+
 def test_values_without_a_class_are_named():
     with pytest.raises(SchemaError, match=r"\[9\]; known: \[0, 1, 2\]"):
         class_values(np.array([0, 9]), LabelSpec("semantic", classes=MITOEM), source="a")
@@ -100,4 +108,3 @@ def test_classes_of_a_box_are_the_box_of_the_classes(neurons, clefts):
     np.testing.assert_array_equal(found, expected)
     part = VoxelBox((1, 0, 2), (3, 3, 4))
     np.testing.assert_array_equal(classes.read_voxels(part).data, found[part.slices])
-    assert len(VOCABULARY) == 5

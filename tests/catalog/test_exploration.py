@@ -89,6 +89,7 @@ def test_classes_are_named_and_ignored_voxels_are_no_background():
     classes = np.array([[[0, 1, 1, 4, IGNORED]]], np.uint8)
     assert class_voxels(block(classes)) == {
         "background": 1, "neuron": 2, "cleft": 0, "mitochondria": 0, "mito_boundary": 1,
+        "vesicle": 0, "synapse": 0,
         "ignored": 1,
     }  # fmt: skip
     assert "ignored" not in class_voxels(block(classes[..., :4]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import segmend as sg
-from segmend.catalog.labels import IGNORED, VOCABULARY
+from segmend.catalog.labels import IGNORED, UNION, VOCABULARY
 from segmend.catalog.offset_codes import FIRST_CLEFT, FIRST_MITOCHONDRION, mito_instances
 from segmend.catalog.record import load_record, record_names
 from segmend.testing.servers import range_server
@@ -185,7 +185,8 @@ def test_the_boundary_separates_touching_mitochondria():
 
 
 def test_the_union_label_map_is_the_vocabulary():
-    assert VOCABULARY == ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
+    assert UNION == ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
+    assert VOCABULARY[: len(UNION)] == UNION
 
 
 def test_ignored_classes_become_background_or_ignored(tmp_path, segmend_cache):

@@ -129,19 +129,27 @@ class MatlabFile:
         Raises:
             SchemaError: if a code has no name, or two names share one.
         """
-        codes = self.numbers(key)
+        codes, names = self.numbers(key), self.names(key)
+        unknown = sorted(set(np.unique(codes).tolist()) - set(names))
+        if unknown:
+            raise self.error(
+                key, f"code {unknown[0]} has no name; its attributes name {sorted(names)}"
+            )
+        return Categories(codes.astype(np.uint8), names)
+
+    def names(self, key: str) -> dict[int, str]:
+        """Name by code of a categorical, ascending; empty if its attributes name none.
+
+        Raises:
+            SchemaError: if two names share a code, or a code is no uint8.
+        """
         attributes = self._ask("array", key)["attributes"]
         names = {int(code): str(name) for name, code in attributes.items()}
         if len(names) != len(attributes):
             raise self.error(key, f"two of its categories share a code: {attributes}")
         if names and not 0 <= min(names) <= max(names) <= MAX_CODE:
             raise self.error(key, f"a category has the code {max(names)}: codes are uint8")
-        unknown = sorted(set(np.unique(codes).tolist()) - set(names))
-        if unknown:
-            raise self.error(
-                key, f"code {unknown[0]} has no name; its attributes name {sorted(names)}"
-            )
-        return Categories(codes.astype(np.uint8), dict(sorted(names.items())))
+        return dict(sorted(names.items()))
 
     def places(self, key: str) -> Places:
         """An ``N x 3`` array of one-based voxels ``x, y, z``; a row of zeros is none."""

@@ -111,6 +111,7 @@ def _meaning(layer: Layer) -> str:
     said += [f"invalid {', '.join(map(str, spec.invalid))}"] * bool(spec.invalid)
     said += [f"class {spec.as_class}"] * bool(spec.as_class)
     said += [f"{value} = {name}" for value, name in spec.classes.items()]
+    said += [f"'{named}' = {name}" for named, name in spec.names.items()]
     said += [f"{name} from {first}" for name, first in spec.codes.items()]
     return ", ".join(said)
 

@@ -16,7 +16,7 @@ from segmend.catalog.cases import with_cases
 from segmend.catalog.classes import As, class_volume, detected, tells_classes
 from segmend.catalog.extent import check_box
 from segmend.catalog.labels import LabelSpec, segment_ids
-from segmend.catalog.opening import Location, location, open_layer
+from segmend.catalog.opening import Location, layer_file, location, open_layer
 from segmend.catalog.record import MAIN, Layer, Record, load_record
 from segmend.catalog.tissue import cached_tissue
 from segmend.core.box import Box
@@ -92,14 +92,22 @@ class Dataset:
         # Layers that say nothing of classes are not even opened: they may be far away.
         telling = [name for name, spec in specs.items() if tells_classes(spec)] or list(specs)
         opened = {name: self.labels[name] for name in telling}
-        layers = {name: (volume, detected(volume, specs[name])) for name, volume in opened.items()}
+        layers = {name: (volume, self._meaning(name, volume)) for name, volume in opened.items()}
         return class_volume(self.name, layers, ignore=ignore, ignored_as=ignored_as)
 
     def spec(self, layer: str) -> LabelSpec:
         """What the values of a label layer mean, decided from them where the record leaves it."""
-        volume, spec = self.labels[layer], self.layers[layer].labels
-        assert isinstance(spec, LabelSpec)
-        return detected(volume, spec)
+        return self._meaning(layer, self.labels[layer])
+
+    def _meaning(self, name: str, volume: Volume) -> LabelSpec:
+        layer = self.layers[name]
+        assert layer.labels is not None
+        if not layer.labels.names:
+            return detected(volume, layer.labels)
+        from segmend.catalog.named_codes import with_named_codes
+
+        place = layer_file(self.record, layer, self.at, self.volume)
+        return with_named_codes(layer.labels, place, layer.key)
 
     def segments(self, layer: str, box: Box | None = None) -> Ids:
         """An instance layer in memory, background and invalid voxels 0.

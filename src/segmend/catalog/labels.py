@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from segmend.core.errors import SchemaError
 from segmend.core.ids import Ids, as_ids
 
-VOCABULARY = ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
-"""Common classes of semantic layers: the value is the position."""
+UNION = ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
+"""Classes of the published union label map: the value is the position."""
+
+VOCABULARY = (*UNION, "vesicle", "synapse")
+"""Common classes of semantic layers: the value is the position. It only ever grows at its end. A
+``synapse`` is a synaptic contact as a whole, a ``cleft`` the gap alone; ``vesicle``: a cloud of
+synaptic vesicles."""
 
 IGNORED = 255
 """Value of a class array where nothing is known: no class, and no background either."""
@@ -32,7 +37,9 @@ class LabelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         as_class: Class of `VOCABULARY` that the ids of an instance layer belong to; empty: none
             (an automatic segmentation repeats the neurons).
         classes: Class by stored value of a semantic layer; empty: values are those of
-            `VOCABULARY`.
+            `UNION`.
+        names: Class by the name that the array's own attributes give a code, for files that name
+            their codes (`segmend.catalog.named_codes`); where one names none, ``classes`` holds.
         codes: Class by first id of a coded layer: ids run up to the next one's first.
     """
 
@@ -41,14 +48,18 @@ class LabelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     invalid: tuple[int, ...] = ()
     as_class: str = ""
     classes: dict[str, str] = {}
+    names: dict[str, str] = {}
     codes: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         # msgspec reports a ValueError here as a validation error of the record.
-        named = [*self.classes.values(), *self.codes, *([self.as_class] if self.as_class else [])]
+        named = [*self.classes.values(), *self.names.values(), *self.codes]
+        named += [self.as_class] if self.as_class else []
         unknown = sorted(set(named) - set(VOCABULARY))
         if unknown:
             raise ValueError(f"no such class: {', '.join(unknown)}; known: {', '.join(VOCABULARY)}")
+        if self.names and self.kind != "semantic":
+            raise ValueError(f"names of codes make no sense for labels of the kind {self.kind}")
 
 
 def segment_ids(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> Ids:
@@ -118,7 +129,7 @@ def _coded_classes(labels: NDArray[Any], spec: LabelSpec) -> NDArray[np.uint8]:
 
 def _stored_classes(labels: NDArray[Any], spec: LabelSpec, source: str) -> NDArray[np.uint8]:
     by_value = {int(v): VOCABULARY.index(c) for v, c in spec.classes.items()}
-    by_value = by_value or {i: i for i in range(len(VOCABULARY))}
+    by_value = by_value or {i: i for i in range(len(UNION))}
     values = np.unique(labels)
     unknown = [int(v) for v in values if int(v) not in by_value and int(v) not in spec.invalid]
     if unknown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from segmend.catalog.labels import VOCABULARY, LabelSpec
+from segmend.catalog.labels import UNION, LabelSpec
 from segmend.catalog.record import Layer, Record, load_record, record_names
 from segmend.core.registry import unknown_name
 
@@ -74,9 +74,9 @@ def entry(record: Record) -> Entry:
 
 def given(spec: LabelSpec) -> set[str]:
     """Common classes that a label layer can give, background left out."""
-    named = {spec.as_class, *spec.classes.values(), *spec.codes}
-    if spec.kind == "semantic" and not spec.classes:
-        named = set(VOCABULARY)
+    named = {spec.as_class, *spec.classes.values(), *spec.names.values(), *spec.codes}
+    if spec.kind == "semantic" and not (spec.classes or spec.names):
+        named = set(UNION)
     return named - {"", "background"}
 
 

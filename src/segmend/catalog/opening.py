@@ -49,14 +49,19 @@ def open_layer(record: Record, name: str, layer: Layer, *, at: Location, volume:
     if layer.urls:
         opened = _open_mirror(record, name, layer)
     else:
-        opened = _open(_file(record, layer, at, volume), layer)
+        opened = _open(layer_file(record, layer, at, volume), layer)
     if layer.voxel_size_nm is not None:
         opened = opened.at(layer.voxel_size_nm)
     _check(opened, layer, f"layer '{name}' of '{record.name}'")
     return opened
 
 
-def _file(record: Record, layer: Layer, at: Location, volume: str) -> Path:
+def layer_file(record: Record, layer: Layer, at: Location, volume: str) -> Path:
+    """The file, or folder, that a layer without URLs lies in.
+
+    Raises:
+        ReadFailedError: if it is not there.
+    """
     place = at.of(record, layer.file)
     if place.exists() and layer.member:
         place = place / layer.member.format(volume=volume)

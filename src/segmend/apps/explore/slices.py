@@ -32,7 +32,7 @@ ABSENT = (40, 60, 130)
 
 CLASS_COLOURS = {
     0: (0, 0, 0), 1: (38, 139, 210), 2: (255, 40, 40), 3: (240, 190, 0), 4: (150, 60, 190),
-    255: (140, 140, 140),
+    5: (60, 190, 90), 6: (255, 130, 60), 255: (140, 140, 140),
 }  # fmt: skip
 """Common classes by value, see `segmend.catalog.labels.VOCABULARY`; 255 is ignored."""
 

@@ -35,6 +35,7 @@ WRITERS = {
     "mitoem2-sperm": "nnunet",
     "mitoem2-stem": "nnunet",
     "l4dense2019": "l4dense",
+    "l4dense2019-synem": "l4dense_synem",
     "fib25": "fib25",
     "microns": "precomputed",
     "malecns": "precomputed",
