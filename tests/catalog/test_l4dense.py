@@ -32,7 +32,7 @@ def whole(volume):
 
 def test_every_table_and_folder_of_the_record_opens(dataset):
     truth, opened = l4dense.truth(), dataset.annotations
-    assert set(opened) == {*l4dense.TABLES, *l4dense.TRACINGS, "spine-heads"}
+    assert set(opened) == {*l4dense.TABLES, *l4dense.TRACINGS, "spine-heads", "synem-interfaces"}
     assert isinstance(opened["axons"], Axons)
     assert len(opened["axons"]) == len(truth.axons)
     assert len(opened["dendrites"]) == len(truth.dendrites)
@@ -40,6 +40,7 @@ def test_every_table_and_folder_of_the_record_opens(dataset):
     assert len(opened["segments"]) == truth.supervoxels.max()
     assert opened["axons"] is dataset.annotations["axons"], "a table is read once"
     assert list(opened["connectem-cubes"]) == ["cube-1.nml", "cube-2.nml", "cube-3.nml"]
+    assert list(opened["synem-interfaces"]) == ["test-1.hdf5", "training-1.hdf5", "training-2.hdf5"]
     with pytest.raises(UnknownNameError, match="axons"):
         opened["axon"]
 

@@ -58,6 +58,20 @@ def rows(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": np.ascontiguousarray(values, values.dtype.newbyteorder("=")).data}
 
 
+def present(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of some keys lead to a group or data set, along hard links."""
+    file = _file(request)
+
+    def leads(key: str) -> bool:
+        try:
+            _item(file, key)
+        except UnfitError:
+            return False
+        return True
+
+    return {"present": [key for key in request["keys"] if leads(key)]}
+
+
 def vector(request: Mapping[str, Any]) -> dict[str, Any]:
     """An attribute of a group or data set that is a few numbers; nothing if there is none."""
     item = _item(_file(request), request["key"])
@@ -218,4 +232,13 @@ def _whole_attributes(dataset: Any) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    serve({"array": array, "rows": rows, "members": members, "cells": cells, "vector": vector})
+    serve(
+        {
+            "array": array,
+            "rows": rows,
+            "members": members,
+            "cells": cells,
+            "vector": vector,
+            "present": present,
+        }
+    )

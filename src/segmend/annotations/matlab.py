@@ -13,6 +13,7 @@ What holds for all of L4dense's tables (reference: the group's exporters of 2019
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ PIECE_BYTES = 2**26
 
 CELLS = 20_000
 """Cells that are asked for at a time."""
+
+EXACT = 2**53
+"""Up to here a double holds every whole number."""
 
 MAX_CODE = 255
 """Codes of categories are uint8."""
@@ -66,7 +70,8 @@ class MatlabFile:
 
         Args:
             key: Its data set.
-            dtypes: Kinds that are allowed: ``u`` whole numbers of at least 0, ``f`` floats.
+            dtypes: Kinds that are allowed: ``u`` whole numbers of at least 0, ``f`` floats, ``uf``
+                both.
 
         Raises:
             ReadFailedError: if it cannot be read.
@@ -153,17 +158,48 @@ class MatlabFile:
 
     def places(self, key: str) -> Places:
         """An ``N x 3`` array of one-based voxels ``x, y, z``; a row of zeros is none."""
-        return self.as_places(key, self._matrix(key, self._array(key, "u"), 3))
+        return self.as_places(key, self.matrix(key, 3))
 
-    def lists_of_ids(self, key: str, field: str = "") -> Lists:
-        """A cell array of id lists, or a field of each cell, as uint64."""
-        values, shapes = self._cells(key, field, "u")
+    def matrix(self, key: str, width: int, dtypes: str = "u") -> NDArray[Any]:
+        """An ``N x width`` matrix, whichever way it lies in the file.
+
+        Args:
+            key: Its data set.
+            width: Its columns.
+            dtypes: As for `numbers`.
+        """
+        return self._matrix(key, self._array(key, dtypes), width)
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Which of some keys lead to a group or data set."""
+        return set(self._ask("present", "", keys=list(keys))["present"])
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of a data set, as HDF5 has it."""
+        return tuple(self._ask("array", key)["shape"])
+
+    def whole(self, key: str, values: NDArray[Any]) -> Ids:
+        """Numbers that MATLAB may have kept as doubles, as uint64.
+
+        Raises:
+            SchemaError: if one is not a whole number from 0 to 2**53.
+        """
+        if values.dtype.kind == "f":
+            bad = ~((values >= 0) & (values <= EXACT) & (values == np.floor(values)))
+            if bad.any():
+                found = f"entry {int(np.argmax(bad)) + 1} is {values[bad][0]}, no whole number"
+                raise self.error(key, found)
+        return values.astype(np.uint64)
+
+    def lists_of_ids(self, key: str, field: str = "", dtypes: str = "u") -> Lists:
+        """A cell array of lists of ids, or a field of each cell, as uint64."""
+        values, shapes = self._cells(key, field, dtypes)
         sizes = []
         for number, shape in enumerate(shapes, 1):
             if sum(n != 1 for n in shape) > 1:
                 raise self.error(f"{key}/{number}", f"its shape is {tuple(shape)}, not one column")
             sizes.append(math.prod(shape))
-        return Lists.of_sizes(values.astype(np.uint64), sizes)
+        return Lists.of_sizes(self.whole(key, values), sizes)
 
     def lists_of_matrices(self, key: str, widths: dict[str, int]) -> dict[str, Lists]:
         """Matrices that are fields of each cell: their rows, one matrix after the other.
@@ -295,7 +331,9 @@ class MatlabFile:
     def _dtype(self, key: str, text: str, kinds: str) -> np.dtype[Any]:
         dtype = np.dtype(text).newbyteorder("=")
         if dtype.kind not in kinds:
-            wanted = {"u": "whole numbers without sign", "f": "floating-point numbers"}[kinds]
+            wanted = {"u": "whole numbers without sign", "f": "floating-point numbers"}.get(
+                kinds, "numbers"
+            )
             raise self.error(key, f"it holds {dtype}, not {wanted}")
         return dtype
 

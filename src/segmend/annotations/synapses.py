@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segmend.annotations.arrow import category_column, list_column, point_column
 from segmend.annotations.columns import Categories, Lists, Places
 from segmend.annotations.matlab import MatlabFile, open_matlab
 from segmend.core.grid import VoxelGrid
@@ -65,12 +66,12 @@ class Synapses:
         return pa.table(
             {
                 "synapse_id": pa.array(np.arange(1, len(self) + 1, dtype=np.uint64)),
-                "type": _dictionary(self.types),
-                "pre_segment_ids": _lists(self.pre_segments),
-                "post_segment_ids": _lists(self.post_segments),
-                "pre_point_nm": _points(self.pre_places, grid),
-                "point_nm": _points(self.places, grid),
-                "post_point_nm": _points(self.post_places, grid),
+                "type": category_column(self.types),
+                "pre_segment_ids": list_column(self.pre_segments),
+                "post_segment_ids": list_column(self.post_segments),
+                "pre_point_nm": point_column(self.pre_places, grid),
+                "point_nm": point_column(self.places, grid),
+                "post_point_nm": point_column(self.post_places, grid),
                 "axon_id": pa.array(self.axon_ids),
                 "split_axon_id": pa.array(self.split_axon_ids),
                 "dendrite_id": pa.array(self.dendrite_ids),
@@ -128,20 +129,3 @@ def _segments(file: MatlabFile, key: str) -> Lists:
         number = int(lists.owners[np.argmin(lists.values)])
         raise file.error(f"{key}/{number + 1}", "it names segment 0, which is none")
     return lists
-
-
-def _dictionary(column: Categories) -> Any:
-    place = np.zeros(256, np.int16)
-    place[list(column.names)] = np.arange(len(column.names))
-    rows: Any = pa.array(place[column.codes])
-    return pa.DictionaryArray.from_arrays(rows, pa.array(list(column.names.values())))
-
-
-def _lists(lists: Lists) -> Any:
-    starts: Any = pa.array(lists.starts)
-    return pa.LargeListArray.from_arrays(starts, pa.array(lists.values))
-
-
-def _points(places: Places, grid: VoxelGrid) -> Any:
-    flat: Any = pa.array(places.nm(grid).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, 3, mask=pa.array(~places.known))

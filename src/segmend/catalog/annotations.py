@@ -21,6 +21,7 @@ READERS = {
     "l4dense-synapses": "segmend.annotations.synapses:read_synapses",
     "l4dense-segments": "segmend.annotations.segments_table:read_segments",
     "l4dense-connectome": "segmend.annotations.connectome:read_connectome",
+    "l4dense-interfaces": "segmend.annotations.interfaces:read_interface_folder",
     "tracings": "segmend.annotations.tracings:read_tracings",
 }
 """What reads a table or a folder of tracings, by the name that records use."""

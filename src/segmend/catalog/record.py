@@ -121,6 +121,7 @@ class Beside(Strict, frozen=True):
         "l4dense-synapses",
         "l4dense-segments",
         "l4dense-connectome",
+        "l4dense-interfaces",
         "tracings",
     ]
 

@@ -18,6 +18,7 @@ from segmend.core.box import Point
 from segmend.core.grid import VoxelGrid
 from segmend.synthetic.tissue import Tissue
 from segmend.testing.standins.derived import derive, tissue
+from segmend.testing.standins.l4dense_interfaces import write_folder
 from segmend.testing.standins.l4dense_tables import TableTruth, write_tables
 from segmend.testing.standins.l4dense_tracings import write_tracings
 
@@ -53,6 +54,7 @@ def write(record: Record, published: Path, url: str) -> Record:
     # Folders of tracings are copied by people: they lie where the record looks for them.
     for name in TRACINGS:
         write_tracings(name, published.parent / record.files[name].path, masked_tissue(), truth())
+    write_folder(published.parent / record.files["synem-interfaces"].path)
     derived = derive(record, files, _smaller)
     z, y, x = (CUBE * n * v for n, v in zip(GRID, VOXEL_SIZE, strict=True))
     return msgspec.structs.replace(derived, default_box_nm=((0.0, 0.0, 0.0), (z, y, x)))
