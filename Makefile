@@ -27,7 +27,8 @@ demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in .
 test: .venv/.dev ## set up, then run every offline test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-long: .venv/.dev ## 300 kills of a build instead of 12 (a quarter of an hour)
+test-long: .venv/.dev ## tests of a minute or more, 300 kills of a build instead of 12 (twenty minutes)
+	$(BIN)/python -m pytest --timeout 1200 -m long
 	SEGMEND_TEST_KILLS=300 $(BIN)/python -m pytest --timeout 7200 tests/build/test_resume.py -k kills
 
 lint: .venv/.dev ## style, types and import contracts
