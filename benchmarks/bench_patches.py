@@ -109,7 +109,9 @@ def write_precomputed(path: Path, arrays: dict[str, np.ndarray], size: Any) -> N
 
 def ours(volumes: dict[str, sg.Volume], kind: str, threads: int) -> Callable[[], Iterator[Any]]:
     mix = sg.mix({Source("crop", volumes["raw"], volumes["labels"]): 1.0})
-    patches = sg.Patches(mix, SIZE, targets=[TARGETS[kind]], augment=[Flips(turns=False)])
+    patches = sg.Patches(
+        mix, SIZE, targets=[TARGETS[kind]], augment=[Flips(turns=False)], labels=False
+    )
     sampler = sg.RandomSampler(mix, SIZE, 10_000)
     return lambda: sg.batches(patches, sampler, threads=threads)
 

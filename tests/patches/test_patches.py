@@ -117,10 +117,21 @@ def test_ids_never_pass_through_floats():
     assert sample["labels"].dtype == torch.int64
     assert sorted(sample["ids"].tolist()) == [0, HUGE, HUGE + 1]
     back = sample["ids"][sample["labels"].numpy()]
-    stored, _ = patches.mix.sources[0].read_labels(query.voxels)
+    found, _ = patches.mix.sources[0].read_labels(query.voxels)
+    stored = found.ids[found.labels]
     assert sorted(Counter(back.ravel().tolist()).items()) == sorted(
         Counter(stored.ravel().tolist()).items()
     )
+
+
+def test_targets_are_the_same_without_labels():
+    parts = {"targets": [sg.Boundaries()], "augment": [Flips()]}
+    whole = sg.Patches(source(), (10, 24, 28), **parts)
+    bare = sg.Patches(source(), (10, 24, 28), **parts, labels=False)
+    query = sg.RandomSampler(whole.mix, whole.size, 5)[3]
+    left_out = set(whole[query]) - set(bare[query])
+    assert left_out == {"labels", "ids"}
+    assert torch.equal(whole[query]["boundaries"], bare[query]["boundaries"])
 
 
 def test_image_and_labels_move_together_and_unequal_axes_are_never_swapped():
@@ -257,7 +268,7 @@ def test_contact_samples_hold_two_segments():
     made = source((10, 24, 40))
     sampler = sg.RandomSampler(one(made), (4, 8, 8), 100, want="contact")
     for query in sampler:
-        ids, _ = made.read_labels(query.voxels)
+        ids = made.read_labels(query.voxels)[0].labels
         assert len(np.unique(ids[ids > 0])) == 2
     starts = {query.voxels.start[2] for query in sampler}
     assert starts == set(range(13, 20))

@@ -179,6 +179,16 @@ def test_dense_labels_and_their_table_give_the_ids_back(ids, seed):
     assert np.array_equal(found.labels == 0, labels == 0)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u4", "uint32", "int64", "uint64"])
+def test_values_that_are_no_segments_become_nothing_whatever_their_width(dtype):
+    labels = np.random.default_rng(2).integers(0, 9, (4, 6, 8)).astype(dtype)
+    found = dense(labels, (3, 7))
+    expected = np.where(np.isin(labels, (3, 7)), 0, labels).astype(np.uint64)
+    assert found.ids.dtype == np.uint64
+    assert np.array_equal(found.ids[found.labels], expected)
+    assert not {3, 7} & set(found.ids.tolist())
+
+
 def test_more_ids_than_the_first_table_holds():
     labels = np.random.default_rng(0).integers(1, 2**63, (8, 50, 50)).astype(np.uint64)
     found = dense(labels)
@@ -188,6 +198,8 @@ def test_more_ids_than_the_first_table_holds():
 def test_floats_are_no_ids():
     with pytest.raises(BadInputError):
         dense(np.ones((2, 2, 2)))
+    with pytest.raises(BadInputError, match="negative"):
+        dense(np.full((2, 2, 2), -1))
 
 
 @pytest.mark.parametrize("bad", [{"offsets": []}, {"offsets": [(0, 0, 0)]}])

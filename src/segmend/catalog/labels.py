@@ -77,17 +77,32 @@ def segment_ids(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> Ids:
         SchemaError: if the layer holds classes, or uses 0 as an id although its background is
             another value.
     """
-    if spec.kind != "instance":
-        raise SchemaError(f"{source} holds classes, not segment ids")
+    nothing = no_segments(labels, spec, source=source)
     ids = as_ids(labels)
-    if spec.background != 0 and (ids == 0).any():
-        raise SchemaError(
-            f"{source} uses 0 as a segment id", found=f"its background is {spec.background}"
-        )
-    nothing = [v for v in (spec.background, *spec.invalid) if v != 0]
     if nothing:
         ids = np.where(np.isin(ids, np.array(nothing, np.uint64)), np.uint64(0), ids)
     return ids
+
+
+def no_segments(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> tuple[int, ...]:
+    """Values other than 0 that stand for no segment: background and invalid ones.
+
+    Args:
+        labels: Stored values, any integer dtype.
+        spec: Their meaning.
+        source: Name for messages.
+
+    Raises:
+        SchemaError: if the layer holds classes, or uses 0 as an id although its background is
+            another value.
+    """
+    if spec.kind != "instance":
+        raise SchemaError(f"{source} holds classes, not segment ids")
+    if spec.background != 0 and (labels == 0).any():
+        raise SchemaError(
+            f"{source} uses 0 as a segment id", found=f"its background is {spec.background}"
+        )
+    return tuple(v for v in (spec.background, *spec.invalid) if v != 0)
 
 
 def class_values(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> NDArray[np.uint8]:

@@ -77,7 +77,15 @@ def relabel_dense(labels: NDArray[Any]) -> tuple[NDArray[np.int64], Ids]:
     return dense.astype(np.int64) + 1, table
 
 
-def _checked_array(values: NDArray[Any]) -> Ids:
+def unsigned(values: NDArray[Any]) -> NDArray[Any]:
+    """Ids in the unsigned dtype of their own width: `as_ids` without a copy.
+
+    Args:
+        values: Any integer dtype and shape.
+
+    Raises:
+        BadInputError: for floats, booleans or negative numbers.
+    """
     if values.dtype.kind not in "iu":
         raise BadInputError(
             f"segment ids must be integers, got an array of {values.dtype}",
@@ -85,4 +93,8 @@ def _checked_array(values: NDArray[Any]) -> Ids:
         )
     if values.dtype.kind == "i" and values.size and values.min() < 0:
         raise BadInputError(f"segment ids must not be negative, got {values.min()}")
-    return values.astype(np.uint64, copy=False)
+    return values.astype(f"=u{values.dtype.itemsize}", copy=False)
+
+
+def _checked_array(values: NDArray[Any]) -> Ids:
+    return unsigned(values).astype(np.uint64, copy=False)

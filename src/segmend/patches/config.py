@@ -91,6 +91,7 @@ class PatchesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         validation: What is validated on, patch by patch, unchanged; may be empty.
         targets: Tables of a ``kind`` of `TARGETS` and its fields.
         augment: Tables of a ``kind`` of `AUGMENTATIONS` and its fields, in order.
+        labels: Give dense labels and their ids beside the targets.
         length: Samples per epoch.
         batch_size: Samples per batch.
         threads: Threads that make samples ahead.
@@ -108,6 +109,7 @@ class PatchesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     validation: tuple[Part, ...] = ()
     targets: tuple[dict[str, Any], ...] = ()
     augment: tuple[dict[str, Any], ...] = ()
+    labels: bool = True
     length: Count = 1000
     batch_size: Count = 1
     threads: Annotated[int, Meta(ge=0)] = 2
@@ -196,7 +198,7 @@ def prepare(config: PatchesConfig, folder: Path) -> Prepared:
         validation = _mixed(config, config.validation, folder)
         _check_apart(train.sources, validation.sources)
     size: Triple = config.size
-    patches = Patches(train, size, targets=targets, augment=augment)
+    patches = Patches(train, size, targets=targets, augment=augment, labels=config.labels)
     sampler = RandomSampler(
         train,
         size,
@@ -208,7 +210,7 @@ def prepare(config: PatchesConfig, folder: Path) -> Prepared:
     )
     if validation is None:
         return Prepared(patches, sampler, None, None)
-    held_back = Patches(validation, size, targets=targets)
+    held_back = Patches(validation, size, targets=targets, labels=config.labels)
     return Prepared(patches, sampler, held_back, GridSampler(validation, size))
 
 

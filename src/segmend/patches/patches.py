@@ -19,7 +19,6 @@ from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.ids import Ids
 from segmend.core.random import keyed_generator
-from segmend.patches.relabel import dense
 from segmend.patches.resample import linear, nearest
 from segmend.patches.sampling import Query, patch_size
 from segmend.patches.sources import Mix, Source
@@ -41,8 +40,9 @@ class Patches(Dataset[Sample]):
     """Tensors of boxes of a mix.
 
     A sample holds ``image`` uint8 ``(1, z, y, x)``; per target ``NAME`` and ``NAME_valid``
-    ``(c, z, y, x)``, uint8 unless the target is a distance or a vector; where there are labels,
-    ``labels`` int64 ``(z, y, x)``, dense, and ``ids``, their inverse table, uint64 (NumPy); and
+    ``(c, z, y, x)``, uint8 unless the target is a distance or a vector; where there are labels and
+    they are wanted, ``labels`` int64 ``(z, y, x)``, dense, and ``ids``, their inverse table, uint64
+    (NumPy); and
     ``dataset``, ``licence``, ``box`` (nm), ``voxel_size`` (nm, after a turn as before it).
 
     Workers must be spawned: a forked process would share the locks and connections of the readers.
@@ -53,6 +53,8 @@ class Patches(Dataset[Sample]):
         size: Patch, voxels ``(z, y, x)``.
         targets: What to learn; each under its own name.
         augment: Applied in order.
+        labels: Give ``labels`` and ``ids`` as well; a network that learns from targets alone needs
+            neither, and they are three quarters of a sample's bytes.
 
     Raises:
         BadInputError: before the first sample: a patch that does not fit, a target that is none or
@@ -66,12 +68,14 @@ class Patches(Dataset[Sample]):
         *,
         targets: Sequence[Target] = (),
         augment: Sequence[Augmentation] = (),
+        labels: bool = True,
     ) -> None:
         self.mix = mix if isinstance(mix, Mix) else Mix((mix,), (1.0,))
         z, y, x = (int(n) for n in size)
         self.size: Triple = (z, y, x)
         self.targets = tuple(targets)
         self.augment = tuple(augment)
+        self.labels = labels
         self._process = os.getpid()
         check_targets(self.targets)
         for source in self.mix.sources:
@@ -121,7 +125,8 @@ class Patches(Dataset[Sample]):
         labels, known, classes = (None if a is None else arrays.pop(0) for a in layers)
         sample: Sample = {"image": _tensor(image[None])}
         self._add_truth(sample, voxel_size, (labels, known, classes))
-        if labels is not None:
+        if labels is not None and self.labels:
+            sample["labels"] = torch.from_numpy(labels.astype(np.int64))
             sample["ids"] = ids
         return sample | {
             "dataset": source.name,
@@ -141,8 +146,7 @@ class Patches(Dataset[Sample]):
         small = known = None
         ids = np.zeros(1, np.uint64)
         if source.labels is not None:
-            labels, known = source.read_labels(query.voxels)
-            found = dense(labels)
+            found, known = source.read_labels(query.voxels)
             small, ids = found.labels, found.ids
             if stored is not None:
                 known = known & stored.view(np.uint8)
@@ -163,10 +167,7 @@ class Patches(Dataset[Sample]):
         layers: tuple[NDArray[Any] | None, ...],
     ) -> None:
         labels, known, classes = (None if a is None else np.ascontiguousarray(a) for a in layers)
-        small = np.zeros(self.size, np.int32)
-        if labels is not None:
-            small = labels
-            sample["labels"] = torch.from_numpy(small.astype(np.int64))
+        small = np.zeros(self.size, np.int32) if labels is None else labels
         seen = np.zeros(self.size, np.uint8) if known is None else known
         truth = Truth(small, seen, classes, voxel_size)
         for target in self.targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.core.ids import Ids, as_ids
+from segmend.core.ids import Ids, unsigned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,32 +26,33 @@ class Dense:
     ids: Ids
 
 
-def dense(labels: NDArray[Any]) -> Dense:
-    """Relabel densely.
+def dense(labels: NDArray[Any], nothing: Collection[int] = ()) -> Dense:
+    """Relabel densely, in the width in which the ids are stored.
 
     Args:
         labels: Ids, any integer dtype, ``(z, y, x)``; 0 is background.
+        nothing: Other values that stand for no segment; they become 0.
 
     Raises:
         BadInputError: if they are no ids (floats, negative numbers).
     """
-    ids = np.ascontiguousarray(as_ids(labels))
+    ids = np.ascontiguousarray(unsigned(labels))
     small = np.empty(ids.shape, np.int32)
-    table = _number(ids.ravel(), small.ravel())
+    table = _number(ids.ravel(), np.array([*nothing], np.uint64), small.ravel())
     return Dense(small, table)
 
 
 @numba.njit(cache=True, nogil=True)
-def _number(ids, small):  # type: ignore[no-untyped-def]
+def _number(ids, nothing, small):  # type: ignore[no-untyped-def]
     size = 1024
     slots = np.zeros(size, np.int32)  # positions in the table; 0: free
     table = np.zeros(512, np.uint64)
     count = 1
     i = 0
     while i < ids.size:
-        value = ids[i]
+        value = np.uint64(ids[i])
         number = np.int32(0)
-        if value != 0:
+        if value != 0 and not _within(nothing, value):
             at = _slot(slots, table, value)
             if slots[at] == 0:
                 if count == table.size:
@@ -70,6 +72,14 @@ def _number(ids, small):  # type: ignore[no-untyped-def]
         for k in range(first, i):
             small[k] = number
     return table[:count].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _within(few, value):  # type: ignore[no-untyped-def]
+    for other in few:  # noqa: SIM110  numba compiles no any() of a generator
+        if other == value:
+            return True
+    return False
 
 
 @numba.njit(cache=True, nogil=True)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
-from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, segment_ids
+from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, no_segments
 from segmend.core.box import Box, Point, Triple, VoxelBox, picometres
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
-from segmend.core.ids import Ids, as_ids
+from segmend.core.ids import as_ids
 from segmend.core.registry import unknown_name
+from segmend.patches.relabel import Dense, dense
 from segmend.patches.resample import scale_of
 from segmend.volumes.volume import Block, Volume
 
@@ -102,17 +103,23 @@ class Source:
         block = self.image.read_voxels(voxels)
         return block.data, None if block.coverage.complete else block.coverage.mask()
 
-    def read_labels(self, voxels: VoxelBox) -> tuple[Ids, NDArray[np.uint8]]:
-        """Ids with background and invalid 0, and 1 where the layer says something, uint8."""
+    def read_labels(self, voxels: VoxelBox) -> tuple[Dense, NDArray[np.uint8]]:
+        """Dense labels with background and invalid 0, and 1 where the layer says something, uint8.
+
+        Raises:
+            ReadFailedError: if voxels cannot be read.
+            SchemaError: if the layer holds classes, or an id that its record calls background.
+        """
         assert self.labels is not None
         block = self._block(self.labels, voxels)
-        ids = segment_ids(block.data, self.spec, source=self.labels.source)
-        known = np.ones(ids.shape, np.uint8)
+        nothing = no_segments(block.data, self.spec, source=self.labels.source)
+        found = dense(block.data, nothing)
+        known = np.ones(found.labels.shape, np.uint8)
         if self.spec.invalid:
             known[np.isin(as_ids(block.data), np.array(self.spec.invalid, np.uint64))] = 0
         if not block.coverage.complete:
             known &= block.coverage.mask().view(np.uint8)
-        return ids, known
+        return found, known
 
     def read_classes(self, voxels: VoxelBox) -> NDArray[np.uint8] | None:
         """Common classes, `IGNORED` where nothing is known; None where there are none."""
@@ -142,8 +149,8 @@ class Source:
             slab = whole.clip(0, low, low + SLAB)
             part = mask[low - whole.start[0] :][: slab.shape[0]]
             if self.labels is not None:
-                ids, known = self.read_labels(slab)
-                part |= (ids != 0) if want == "foreground" else known.view(np.bool_)
+                found, known = self.read_labels(slab)
+                part |= (found.labels != 0) if want == "foreground" else known.view(np.bool_)
             if want == "known" and (classes := self.read_classes(slab)) is not None:
                 part |= classes != IGNORED
         return mask

@@ -91,7 +91,7 @@ def lessons(
         NoSamplesError: if nothing of the source counts.
     """
     mix = Mix((source,), (1.0,))
-    patches = Patches(mix, size, targets=targets, augment=augment)
+    patches = Patches(mix, size, targets=targets, augment=augment, labels=False)
     affinities = [target for target in targets if isinstance(target, Affinities)]
     segments_alone = len(affinities) == len(targets) and affinities[0].zero_is == "unknown"
     want: Want = "foreground" if segments_alone else "known"
@@ -105,7 +105,7 @@ def held_back(source: Source, size: Triple, targets: Sequence[Target]) -> tuple[
         BadInputError: if a patch does not fit.
         NoSamplesError: if nothing of the source counts.
     """
-    patches = Patches(source, size, targets=targets)
+    patches = Patches(source, size, targets=targets, labels=False)
     queries = list(GridSampler(patches.mix, size))
     patches.check_counts(queries)
     return tuple(collate([patches[query]]) for query in queries)
