@@ -209,17 +209,18 @@ def network_job(task: Task, name: str, packed: Packed, repeat: int) -> Iterator[
 
     masks = task.target_kind == "split_mask"
     shape = NetShape(len(task.views), len(task.planes), masks=masks, dual=task.dual)
-    net = new_net(MODELS[name].create(), shape, seed=0)
-    lesson, settings = Lesson(packed, None, task.dual), TrainSettings(epochs=1, epoch_rows=1)
+    net = new_net(MODELS[name].create(), {task.name: shape}, seed=0)
+    lessons = {task.name: Lesson(packed, None, task.dual)}
+    settings = TrainSettings(epochs=1, epoch_rows=1)
     waits: list[float] = []
 
     def learn() -> None:
-        waits.append(train(net, lesson, settings).waiting)
+        waits.append(train(net, lessons, settings).waiting)
 
     def answer() -> None:
         with torch.inference_mode():
             for batch in in_order(packed, positions=masks):
-                net(batch.geometry, batch.em)
+                net.ask(task.name, batch.pictures)
 
     (taken,) = timed(repeat, learn)
     goal = "" if masks or name != "cnn" else f"goal {GOAL_TRAIN_MS:.1f} ms, "

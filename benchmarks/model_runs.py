@@ -5,9 +5,9 @@
 
 What is done is kept in RUNS and not done again, so that a long comparison may be cut into parts;
 after ``--minutes`` nothing new is begun. The order is the order of what one wants to know: every
-model, what its inputs add, the learning curve, and with ``--from`` (the RUNS of another benchmark)
-transfer without and with fine-tuning. Intervals are bootstrapped over neurons, differences are
-paired with the first fusion run.
+model, what its inputs add, with ``--from`` (the RUNS of another benchmark) transfer without and
+with fine-tuning, and learning curves. ``--only`` names jobs in an order of one's own. Intervals are
+bootstrapped over neurons, differences are paired with the CNN of the same task and benchmark.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ from segmend.tasks.registry import TASKS
 MODELS_IN_ORDER = (
     *("chance", "artefact", "content", "metadata", "geometry", "cnn", "fusion", "vit-tiny"),
 )
-CURVE = (100, 300, 800, 2000)
+CURVE = (8, 4, 2)
+"""Parts of the training rows for the learning curves: an eighth, a quarter, a half."""
+
+BESIDE = "cnn"
+"""The model that every other is compared with, row by row."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def main() -> None:
             print("time is up: run again for the rest", flush=True)
             break
         do(benchmark, job, arguments.out)
-    rows = list(table(arguments.out))
+    rows = list(table(benchmark, arguments.out))
     print(json.dumps(rows, indent=1) if arguments.json else as_markdown(rows))
 
 
@@ -100,30 +104,33 @@ def packed_once(
 
 
 def jobs(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Job]:
-    wanted = arguments.only.split(",") if arguments.only else None
-    for job in every_job(benchmark, arguments):
-        if wanted is None or job.name in wanted or job.task in wanted:
-            yield job
+    every = list(every_job(benchmark, arguments))
+    if not arguments.only:
+        yield from every
+    for wanted in filter(None, arguments.only.split(",")):
+        yield from (job for job in every if wanted in (job.key, job.name, job.task))
 
 
 def every_job(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Job]:
     epochs = {"epochs": arguments.epochs}
-    tasks = [name for name, task in TASKS.items() if len(task.rows(benchmark.sidecar("train")))]
+    rows = {name: len(task.rows(benchmark.sidecar("train"))) for name, task in TASKS.items()}
+    tasks = [name for name in TASKS if rows[name]]
     for task in sorted(tasks, key=lambda name: name != "false_split_correction"):
         for model in MODELS_IN_ORDER:
             if MODELS[model].supports(TASKS[task]):
                 yield Job(task, model, model, epochs)
     task = "false_split_correction"
-    if arguments.other is not None:
-        trained = arguments.other / "runs" / f"{task}-fusion"
-        yield Job(task, "fusion", "fusion-transferred", start=trained, train=False)
-        yield Job(task, "fusion", "fusion-fine-tuned", epochs, start=trained)
-    for inputs in ("geometry", "em"):
-        yield Job(task, "fusion", f"fusion-{inputs}", epochs | {"inputs": inputs})
-    rows = len(TASKS[task].rows(benchmark.sidecar("train")))
-    for n in CURVE:
-        if n < rows:
-            yield Job(task, "fusion", f"fusion-{n}-rows", epochs | {"train_rows": n})
+    for model in ("cnn", "fusion"):
+        if arguments.other is not None:
+            trained = arguments.other / "runs" / f"{task}-{model}"
+            yield Job(task, model, f"{model}-transferred", start=trained, train=False)
+            yield Job(task, model, f"{model}-fine-tuned", epochs, start=trained)
+        for inputs in ("geometry", "em"):
+            yield Job(task, model, f"{model}-{inputs}", epochs | {"inputs": inputs})
+    for model in ("geometry", "cnn", "fusion"):
+        for part in CURVE:
+            changes = epochs | {"train_rows": rows[task] // part}
+            yield Job(task, model, f"{model}-1-of-{part}", changes)
 
 
 def do(benchmark: Benchmark, job: Job, out: Path) -> None:
@@ -142,7 +149,7 @@ def do(benchmark: Benchmark, job: Job, out: Path) -> None:
         beginning = Beginning(resume=True, start=job.start)
         train_run(
             benchmark,
-            TASKS[job.task],
+            (TASKS[job.task],),
             job.model,
             run_folder,
             settings=settings,
@@ -165,17 +172,15 @@ def do(benchmark: Benchmark, job: Job, out: Path) -> None:
         "n": scored.n_rows,
         "clusters": scored.n_clusters,
     }
-    first = out / "results" / f"{job.task}-fusion.parquet"
-    if first.exists() and job.name != "fusion":
-        facts["against_fusion"] = against(benchmark, job, out)
     result.write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts), flush=True)
 
 
-def against(benchmark: Benchmark, job: Job, out: Path) -> dict[str, str]:
-    """Differences to fusion with intervals, rows and neurons paired."""
-    ours = read_predictions(out / "results" / f"{job.task}-fusion.parquet")
-    theirs = read_predictions(out / "results" / f"{job.key}.parquet")
+def against(benchmark: Benchmark, path: Path, beside: Path) -> dict[str, str]:
+    """Differences to another model with intervals, rows and neurons paired."""
+    if path == beside or not beside.exists():
+        return {}
+    ours, theirs = read_predictions(beside), read_predictions(path)
     try:
         found = compare(benchmark, theirs, ours)
     except NoSamplesError:
@@ -200,18 +205,21 @@ def shown(score: Score) -> str:
     return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
 
 
-def table(out: Path) -> Iterator[dict[str, Any]]:
+def table(benchmark: Benchmark, out: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((out / "results").glob("*.json")):
-        yield json.loads(path.read_text())
+        facts = json.loads(path.read_text())
+        task = next(name for name in TASKS if path.name.startswith(name))
+        beside = path.with_name(f"{task}-{BESIDE}.parquet")
+        yield facts | {"against": against(benchmark, path.with_suffix(".parquet"), beside)}
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| run | AUROC or mIoU | balanced accuracy or cut F | ECE | against fusion | train s |"
+        f"| run | AUROC or mIoU | balanced accuracy or cut F | ECE | against {BESIDE} | train s |"
     ]
     lines.append("|---|---|---|---|---|---|")
     for row in rows:
-        scores, other = row["scores"], row.get("against_fusion", {})
+        scores, other = row["scores"], row["against"]
         cells = (
             row["job"],
             scores.get("auroc", scores.get("miou", "-")),

@@ -58,7 +58,7 @@ def test_verify_and_evaluate_need_no_extra(bench, tmp_path):
     assert "intact" in base("verify", bench).stdout
     benchmark, task = Benchmark.open(bench), TASKS["false_split_correction"]
     model = Chance()
-    model.fit(benchmark, task, TrainSettings())
+    model.fit(benchmark, (task,), TrainSettings())
     run = Run(name="r", task=task, model=model, config={"model": "chance"})
     write_predictions(tmp_path / "p.parquet", run.predict(benchmark, "test"))
     assert "auroc" in base("evaluate", bench, tmp_path / "p.parquet").stdout

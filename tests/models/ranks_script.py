@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from torch import Tensor, nn
 from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS
 from segmend.models.model import Session, TrainSettings, rank_here
-from segmend.models.net import NetShape, SiteNetwork
+from segmend.models.net import NetShape, Pictures, SiteNetwork
 from segmend.models.packed import Packed
 from segmend.models.train import Lesson, train
 
-SHAPE = NetShape(views=3, planes=1, masks=False, dual=True)
+SHAPES = {
+    "pairs": NetShape(views=3, planes=1, masks=False, dual=True),
+    "singles": NetShape(views=3, planes=1, masks=False, dual=False),
+}
 SETTINGS = TrainSettings(epochs=2, batch_size=6, epoch_rows=1, learning_rate=1e-2, ema=0.9)
 
 
@@ -26,12 +30,15 @@ class Means(SiteNetwork):
     """Without batch norm and dropout, which see one process's part of a batch only."""
 
     def __init__(self) -> None:
-        super().__init__(SHAPE)
-        self.head = nn.Linear(3 * 7 + 3, 1)
+        super().__init__(SHAPES)
+        self.heads = nn.ModuleDict({task: nn.Linear(3 * 7 + 3, 1) for task in SHAPES})
 
-    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
-        seen = torch.cat([geometry.mean((3, 4)).flatten(1), em.mean((3, 4)).flatten(1)], 1)
-        return self.head(seen).squeeze(1)
+    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+        return {task: self.heads[task](_means(*p)).squeeze(1) for task, p in shown.items()}
+
+
+def _means(geometry: Tensor, em: Tensor) -> Tensor:
+    return torch.cat([geometry.mean((3, 4)).flatten(1), em.mean((3, 4)).flatten(1)], 1)
 
 
 def rows(count: int) -> Packed:
@@ -50,9 +57,12 @@ def main(out: Path, batch_size: int) -> None:
     torch.manual_seed(0)
     net = Means()
     settings = replace(SETTINGS, batch_size=batch_size)
-    # 17 rows in batches of 6, 6 and 5: the parts of the last are of different sizes.
-    lesson = Lesson(rows(17), rows(6), swap=True)
-    log = train(net, lesson, settings, Session(checkpoint=out / "place")).log
+    # 17 + 10 rows in 5 batches: parts are of different sizes, and so are the tasks.
+    lessons = {
+        "pairs": Lesson(rows(17), rows(6), swap=True),
+        "singles": Lesson(rows(10), rows(4), swap=False),
+    }
+    log = train(net, lessons, settings, Session(checkpoint=out / "place")).log
     losses = torch.tensor([[row["train_loss"], row["validation_loss"]] for row in log])
     save_file(net.state_dict() | {"losses": losses}, out / f"rank-{rank_here()}.safetensors")
 

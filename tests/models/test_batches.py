@@ -8,7 +8,7 @@ import torch
 
 from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS, channel, em_channel
-from segmend.models.batches import Changes, batch_of, flip_view, swapped
+from segmend.models.batches import Changes, batch_of, flip_view, swapped_images
 from segmend.models.packed import Packed
 from segmend.models.views import VIEW_AXES, reduce_geometry
 from segmend.testing.capsules import Capsule, draw
@@ -49,14 +49,14 @@ def test_a_flipped_view_is_the_view_of_the_mirrored_body(view, axis) -> None:
 
 def test_swapping_exchanges_both_sides_everywhere_and_twice_is_nothing() -> None:
     batch = batch_of(packed(), np.arange(4), positions=False)
-    other = swapped(batch)
-    assert torch.equal(other.geometry[:, :, SIDES], batch.geometry[:, :, SIDES[::-1]])
+    other, other_em = swapped_images(*batch.pictures)
+    assert torch.equal(other[:, :, SIDES], batch.geometry[:, :, SIDES[::-1]])
     em = [em_channel("mask_a"), em_channel("mask_b")]
-    assert torch.equal(other.em[:, :, em], batch.em[:, :, em[::-1]])
-    assert torch.equal(other.geometry[:, :, :5], batch.geometry[:, :, :5])
-    again = swapped(other)
-    assert torch.equal(again.geometry, batch.geometry)
-    assert torch.equal(again.em, batch.em)
+    assert torch.equal(other_em[:, :, em], batch.em[:, :, em[::-1]])
+    assert torch.equal(other[:, :, :5], batch.geometry[:, :, :5])
+    again, again_em = swapped_images(other, other_em)
+    assert torch.equal(again, batch.geometry)
+    assert torch.equal(again_em, batch.em)
 
 
 def test_changes_touch_neither_the_file_nor_the_answers() -> None:

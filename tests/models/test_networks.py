@@ -11,7 +11,7 @@ import torch
 from segmend.core.errors import BadInputError
 from segmend.models.batches import swapped_images
 from segmend.models.cnn import Cnn
-from segmend.models.fusion import Fusion
+from segmend.models.fusion import Fusion, FusionNet
 from segmend.models.model import TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
@@ -35,46 +35,48 @@ def pictures(shape: NetShape, sites: int = 2) -> tuple[torch.Tensor, torch.Tenso
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_one_score_per_site_and_one_mask_per_view(model: type[NetworkModel]) -> None:
-    net = new_net(model(), PAIRS, seed=0).eval()
-    out = net(*pictures(PAIRS))
+    net = new_net(model(), {"pairs": PAIRS}, seed=0).eval()
+    out = net.ask("pairs", pictures(PAIRS))
     assert net.log_odds(out).shape == (2,)
-    assert net.loss(out, torch.ones(2)).shape == (2,)
-    painter = new_net(model(), MASKS, seed=0).eval()
-    assert painter(*pictures(MASKS)).shape == (2, 3, 112, 112)
+    assert net.loss("pairs", out, torch.ones(2)).shape == (2,)
+    painter = new_net(model(), {"masks": MASKS}, seed=0).eval()
+    assert painter.ask("masks", pictures(MASKS)).shape == (2, 3, 112, 112)
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize(("views", "planes"), [(3, 0), (0, 4)])
 def test_geometry_or_em_alone(model: type[NetworkModel], views: int, planes: int) -> None:
     shape = NetShape(views, planes, masks=False, dual=True)
-    net = new_net(model(), shape, seed=0).eval()
-    assert net.log_odds(net(*pictures(shape))).shape == (2,)
+    net = new_net(model(), {"pairs": shape}, seed=0).eval()
+    assert net.log_odds(net.ask("pairs", pictures(shape))).shape == (2,)
 
 
 def test_fusion_cannot_tell_a_from_b_whatever_its_weights() -> None:
-    net = new_net(Fusion(), PAIRS, seed=5).eval()
-    geometry, em = pictures(PAIRS)
-    torch.testing.assert_close(net(geometry, em), net(*swapped_images(geometry, em)))
-    # In training too, dropout aside: by construction and not by what was learnt.
-    site, other = net._site(geometry, em), net._site(*swapped_images(geometry, em))
-    assert not torch.allclose(site, other)  # the encoder does see the sides
+    net = new_net(Fusion(), {"pairs": PAIRS}, seed=5).eval()
+    assert isinstance(net, FusionNet)
+    shown = pictures(PAIRS)
+    other = swapped_images(*shown)
+    torch.testing.assert_close(net.ask("pairs", shown), net.ask("pairs", other))
+    (_, tokens), (_, others) = net.seen([shown, other])
+    assert not torch.allclose(tokens, others)  # the encoder does see the sides
 
 
 def test_fusion_lets_views_see_each_other_and_the_published_design_does_not() -> None:
     geometry, em = pictures(PAIRS)
     other = em.clone()
     other[:, 0] = 1 - other[:, 0]
-    vit = new_net(VitTiny(), PAIRS, seed=0).eval()
-    before, after = vit(geometry, em), vit(geometry, other)
+    vit = new_net(VitTiny(), {"pairs": PAIRS}, seed=0).eval()
+    before, after = vit.ask("pairs", (geometry, em)), vit.ask("pairs", (geometry, other))
     assert torch.allclose(before[:, :3], after[:, :3], atol=1e-6)  # geometry views
     assert not torch.allclose(before[:, 3], after[:, 3])  # the plane itself
-    fusion = new_net(Fusion(), PAIRS, seed=0).eval()
-    tokens = [fusion._encoded(geometry, images)[1][:, :3] for images in (em, other)]
-    assert not torch.allclose(*tokens)
+    fusion = new_net(Fusion(), {"pairs": PAIRS}, seed=0).eval()
+    assert isinstance(fusion, FusionNet)
+    (_, tokens), (_, others) = fusion.seen([(geometry, em), (geometry, other)])
+    assert not torch.allclose(tokens[:, :3], others[:, :3])
 
 
 def test_the_score_of_the_published_design_is_the_mean_probability() -> None:
-    vit = new_net(VitTiny(), PAIRS, seed=0)
+    vit = new_net(VitTiny(), {"pairs": PAIRS}, seed=0)
     logits = torch.tensor([[0.0, 2.0, -1.0, 0.5, 0.0, 3.0, -2.0]])
     mean = torch.sigmoid(logits.double()).mean()
     assert torch.sigmoid(vit.log_odds(logits)).item() == pytest.approx(mean.item())
@@ -84,19 +86,20 @@ def test_base_is_vit_b_16() -> None:
     """86 million weights (Dosovitskiy et al., ICLR 2021, table 1), and a second patch embedding."""
     shape = NetShape(views=3, planes=3, masks=False, dual=False)
     with torch.device("meta"):
-        net = VitNet(shape, SIZES["base"])
+        net = VitNet({"singles": shape}, SIZES["base"])
     count = sum(weights.numel() for weights in net.parameters())
     assert count / 1e6 == pytest.approx(86.6, abs=1.0)
     painter_shape = NetShape(views=3, planes=0, masks=True, dual=False)
     with torch.device("meta"):
-        painter = VitNet(painter_shape, SIZES["base"])
-        masks = painter(torch.zeros(1, 3, 10, 224, 224), torch.zeros(1, 0, 3, 224, 224))
+        painter = VitNet({"masks": painter_shape}, SIZES["base"])
+        shown = torch.zeros(1, 3, 10, 224, 224), torch.zeros(1, 0, 3, 224, 224)
+        masks = painter.ask("masks", shown)
     assert masks.shape == (1, 3, 224, 224)
 
 
 def test_weights_for_other_channels_are_refused(tmp_path: Path) -> None:
     model = Fusion()
-    model._net = new_net(model, PAIRS, seed=0)
+    model._net = new_net(model, {"pairs": PAIRS}, seed=0)
     config = model.config()
     restored = Fusion()
     restored.restore(model.arrays(), config)
@@ -107,11 +110,11 @@ def test_weights_for_other_channels_are_refused(tmp_path: Path) -> None:
 
 def test_fine_tuning_starts_from_the_weights_of_a_run(tmp_path: Path) -> None:
     benchmark = learnable_benchmark()
-    first = train_run(benchmark, TASK, "cnn", tmp_path / "first", settings=QUICK)
+    first = train_run(benchmark, (TASK,), "cnn", tmp_path / "first", settings=QUICK)
     frozen = TrainSettings(epochs=1, epoch_rows=1, learning_rate=1e-12)
     tuned = train_run(
         benchmark,
-        TASK,
+        (TASK,),
         "cnn",
         tmp_path / "tuned",
         settings=frozen,
@@ -119,13 +122,15 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(tmp_path: Path) -> None:
     )
     weights = first.model.arrays(), tuned.model.arrays()
     np.testing.assert_allclose(
-        weights[0]["fuse.ask.weight"], weights[1]["fuse.ask.weight"], atol=1e-6
+        weights[0][f"fuse.{TASK.name}.ask.weight"],
+        weights[1][f"fuse.{TASK.name}.ask.weight"],
+        atol=1e-6,
     )
     assert tuned.config["start"] == str(tmp_path / "first")
     with pytest.raises(BadInputError, match="cannot start from"):
         train_run(
             benchmark,
-            TASK,
+            (TASK,),
             "fusion",
             tmp_path / "other",
             settings=QUICK,
@@ -135,9 +140,9 @@ def test_fine_tuning_starts_from_the_weights_of_a_run(tmp_path: Path) -> None:
 
 def test_a_run_shown_geometry_alone_reads_no_em_and_stays_so(tmp_path: Path) -> None:
     settings = TrainSettings(epochs=1, epoch_rows=1, inputs="geometry")
-    run = train_run(learnable_benchmark(), TASK, "fusion", tmp_path / "run", settings=settings)
+    run = train_run(learnable_benchmark(), (TASK,), "fusion", tmp_path / "run", settings=settings)
     config = load_run(tmp_path / "run").config
-    assert config["model_config"]["shape"]["planes"] == 0
+    assert config["model_config"]["shapes"][TASK.name]["planes"] == 0
     assert "waiting_share" in config["model_config"]["speed"]
     again = load_run(tmp_path / "run").predict(learnable_benchmark(), "test")
     np.testing.assert_array_equal(run.predict(learnable_benchmark(), "test").scores, again.scores)
@@ -149,7 +154,7 @@ def test_masks_are_not_learnt_from_em_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="EM alone"):
         train_run(
             learnable_benchmark(),
-            TASKS["split_mask_generation"],
+            (TASKS["split_mask_generation"],),
             "cnn",
             tmp_path / "run",
             settings=settings,

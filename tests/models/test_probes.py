@@ -30,7 +30,7 @@ def test_the_curve_is_the_likeliest_one() -> None:
 @pytest.mark.parametrize("name", ["artefact", "content", "metadata"])
 def test_probes_answer_with_probabilities(name: str) -> None:
     model = MODELS[name].create()
-    model.fit(learnable_benchmark(), TASK, TrainSettings())
+    model.fit(learnable_benchmark(), (TASK,), TrainSettings())
     answers = model.predict(learnable_benchmark(), TASK, "test")
     assert answers.scores is not None
     assert ((answers.scores >= 0) & (answers.scores <= 1)).all()

@@ -37,7 +37,7 @@ EVERY = ("chance", "geometry", "cnn", "fusion", "vit-tiny", "vit-base", *PROBES)
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "a"
-    train_run(learnable_benchmark(), TASK, "geometry", folder)
+    train_run(learnable_benchmark(), (TASK,), "geometry", folder)
     return folder
 
 
@@ -54,9 +54,9 @@ def test_a_run_says_what_it_was_trained_on_and_how(run_folder: Path) -> None:
     config = json.loads((run_folder / CONFIG).read_text())
     benchmark = learnable_benchmark()
     assert config["model"] == "geometry"
-    assert (config["task"], config["task_version"]) == (TASK.name, TASK.version)
+    assert config["tasks"] == {TASK.name: TASK.version}
     assert config["benchmark_sha256"] == sha256_file(benchmark.folder / SHARDS_CSV)
-    assert config["rows"] == {"train": 32, "validation": 8, "test": 12}
+    assert config["rows"][TASK.name] == {"train": 32, "validation": 8, "test": 12}
     assert config["settings"]["seed"] == 0
     assert {"segmend", "numpy", "scikit-learn"} <= set(config["versions"])
     assert config["wall_seconds"] > 0
@@ -96,7 +96,7 @@ def test_one_class_is_nothing_to_learn_from_and_leaves_no_folder(
 ) -> None:
     one = Benchmark.open(random_benchmark(tmp_path / "one", {"train": {"merge_edit": 2}}))
     with pytest.raises(NoSamplesError, match="one class only"):
-        train_run(one, TASK, model, tmp_path / "run")
+        train_run(one, (TASK,), model, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -104,7 +104,7 @@ def test_one_class_is_nothing_to_learn_from_and_leaves_no_folder(
 def test_without_validation_rows_training_still_works(model: str, tmp_path: Path) -> None:
     folder = random_benchmark(tmp_path / "b", {"train": {"merge_edit": 2, "adjacent_control": 2}})
     settings = TrainSettings(epochs=1, epoch_rows=1)
-    run = train_run(Benchmark.open(folder), TASK, model, tmp_path / "run", settings=settings)
+    run = train_run(Benchmark.open(folder), (TASK,), model, tmp_path / "run", settings=settings)
     assert "validation_loss" not in (tmp_path / "run" / LOG).read_text()
     assert len(run.predict(Benchmark.open(folder), "train").hashes) == 4
 
@@ -112,13 +112,13 @@ def test_without_validation_rows_training_still_works(model: str, tmp_path: Path
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(OutputError, match="not empty"):
-        train_run(learnable_benchmark(), TASK, "chance", tmp_path)
+        train_run(learnable_benchmark(), (TASK,), "chance", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
-    train_run(learnable_benchmark(), TASK, "chance", tmp_path)
-    assert load_run(tmp_path).task is TASK
+    train_run(learnable_benchmark(), (TASK,), "chance", tmp_path)
+    assert load_run(tmp_path).tasks == (TASK,)
 
 
 def test_a_failure_while_writing_leaves_nothing(
@@ -129,17 +129,17 @@ def test_a_failure_while_writing_leaves_nothing(
 
     monkeypatch.setattr("segmend.models.run._write_log", fail)
     with pytest.raises(KeyboardInterrupt):
-        train_run(learnable_benchmark(), TASK, "chance", tmp_path / "run")
+        train_run(learnable_benchmark(), (TASK,), "chance", tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_cannot_learn_the_task_says_which_can(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"cannot learn.*Models: chance, cnn, fusion"):
         train_run(
-            learnable_benchmark(), TASKS["split_mask_generation"], "geometry", tmp_path / "run"
+            learnable_benchmark(), (TASKS["split_mask_generation"],), "geometry", tmp_path / "run"
         )
     with pytest.raises(UnknownNameError, match="Did you mean 'geometry'"):
-        train_run(learnable_benchmark(), TASK, "geometri", tmp_path / "run")
+        train_run(learnable_benchmark(), (TASK,), "geometri", tmp_path / "run")
 
 
 def test_pickled_weights_are_refused_unopened(run_folder: Path) -> None:
@@ -166,9 +166,9 @@ def test_damaged_weights_are_refused(run_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"task_version": "0"}, "version 0 of 'false_split_correction'"),
-        ({"format": 99}, "not the configuration of a run of format 1"),
-        ({"task": "nonsense"}, "no task named 'nonsense'"),
+        ({"tasks": {"false_split_correction": "0"}}, "version 0 of 'false_split_correction'"),
+        ({"format": 99}, "not the configuration of a run of format 2"),
+        ({"tasks": {"nonsense": "1"}}, "no task named 'nonsense'"),
         ({"model": "resnet"}, "no model named 'resnet'"),
     ],
 )
@@ -216,22 +216,22 @@ def test_a_killed_training_is_not_overwritten_and_goes_on_when_asked(
     rows = {"train": {"merge_edit": 2, "adjacent_control": 2}}
     benchmark = Benchmark.open(random_benchmark(tmp_path / "b", rows))
     settings = TrainSettings(epochs=2, epoch_rows=1)
-    whole = train_run(benchmark, TASK, "cnn", tmp_path / "whole", settings=settings)
+    whole = train_run(benchmark, (TASK,), "cnn", tmp_path / "whole", settings=settings)
 
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("segmend.models.run._write_log", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_run(benchmark, TASK, "cnn", tmp_path / "run", settings=settings)
+        train_run(benchmark, (TASK,), "cnn", tmp_path / "run", settings=settings)
     monkeypatch.undo()
     place = tmp_path / ".run.training"
     assert len((place / "log.jsonl").read_text().splitlines()) == 2
     with pytest.raises(OutputError, match="begun and not ended"):
-        train_run(benchmark, TASK, "cnn", tmp_path / "run", settings=settings)
+        train_run(benchmark, (TASK,), "cnn", tmp_path / "run", settings=settings)
     again = train_run(
         benchmark,
-        TASK,
+        (TASK,),
         "cnn",
         tmp_path / "run",
         settings=settings,
@@ -257,7 +257,7 @@ def test_tensorboard_gets_the_log(tmp_path: Path) -> None:
     benchmark = Benchmark.open(random_benchmark(tmp_path / "b", rows))
     train_run(
         benchmark,
-        TASK,
+        (TASK,),
         "cnn",
         tmp_path / "run",
         settings=TrainSettings(epochs=2, epoch_rows=1),

@@ -18,18 +18,18 @@ from segmend.models.fusion import Fusion
 from segmend.models.losses import label_loss
 from segmend.models.model import LogRow, Session, TrainSettings
 from segmend.models.net import NetShape, SiteNetwork
-from segmend.models.network import _chosen
 from segmend.models.network import new_net as seeded_net
 from segmend.models.packed import Packed
 from segmend.models.train import Lesson, _order, _shape, in_order, train
 
+TASK = "pairs"
 SHAPE = NetShape(views=3, planes=1, masks=False, dual=True)
 SPECIES = np.array(["fly", "mouse"])
 SETTINGS = TrainSettings(epochs=3, batch_size=8, epoch_rows=1, learning_rate=3e-3)
 
 
 def new_net(shape: NetShape, *, seed: int) -> SiteNetwork:
-    return seeded_net(Cnn(), shape, seed=seed)
+    return seeded_net(Cnn(), {TASK: shape}, seed=seed)
 
 
 def rows(count: int, *, of_ones: float = 0.5) -> Packed:
@@ -48,9 +48,9 @@ def rows(count: int, *, of_ones: float = 0.5) -> Packed:
     )
 
 
-def lesson(**changes: object) -> Lesson:
+def lesson(**changes: object) -> dict[str, Lesson]:
     parts = {"train": rows(32), "validation": rows(16), "swap": True}
-    return Lesson(**(parts | changes))  # type: ignore[arg-type]
+    return {TASK: Lesson(**(parts | changes))}  # type: ignore[arg-type]
 
 
 def test_same_seed_same_losses_and_another_seed_others() -> None:
@@ -79,7 +79,7 @@ def test_it_learns_what_the_masks_tell() -> None:
 
 
 def test_fusion_learns_what_the_masks_tell() -> None:
-    net = seeded_net(Fusion(), SHAPE, seed=0)
+    net = seeded_net(Fusion(), {TASK: SHAPE}, seed=0)
     settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=1e-3)
     log = train(net, lesson(validation=None), settings).log
     assert log[-1]["train_loss"] < 0.4 < log[0]["train_loss"]
@@ -90,7 +90,7 @@ def test_the_net_is_left_in_the_state_of_its_best_epoch() -> None:
     log = train(net, lesson(), SETTINGS).log
     with torch.inference_mode():
         losses = [
-            label_loss(net(b.geometry, b.em), b.targets)
+            label_loss(net.ask(TASK, b.pictures), b.targets)
             for b in in_order(rows(16), positions=False)
         ]
     best = min(row["validation_loss"] for row in log)
@@ -109,7 +109,7 @@ def test_validation_counts_rare_and_common_labels_the_same() -> None:
     log = train(net, lesson(validation=rare), SETTINGS).log
     with torch.inference_mode():
         (batch,) = in_order(rare, positions=False)
-        losses = label_loss(net(batch.geometry, batch.em), batch.targets).numpy()
+        losses = label_loss(net.ask(TASK, batch.pictures), batch.targets).numpy()
     by_class = [losses[rare.targets == label].mean() for label in (0, 1)]
     assert min(row["validation_loss"] for row in log) == pytest.approx(np.mean(by_class), rel=1e-5)
 
@@ -127,7 +127,7 @@ def test_a_small_training_split_repeats_within_an_epoch() -> None:
     settings = TrainSettings(epochs=1, batch_size=8, epoch_rows=60)
     seen = []
 
-    def counting(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def counting(_: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         seen.append(len(targets))
         return label_loss(logits, targets)
 
@@ -137,7 +137,7 @@ def test_a_small_training_split_repeats_within_an_epoch() -> None:
 
 
 def test_diverged_training_is_an_error_and_no_model() -> None:
-    def broken(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def broken(_: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return label_loss(logits, targets) * float("nan")
 
     with pytest.raises(SegmendError, match="diverged in epoch 0"):
@@ -182,7 +182,7 @@ def test_species_and_labels_come_equally_often() -> None:
     packed = rows(32, of_ones=0.75)
     packed = replace(packed, species=SPECIES[(np.arange(32) % 8 == 0).astype(int)])
     balanced = Lesson(packed, None, swap=True)
-    order = _order(balanced, replace(SETTINGS, epoch_rows=320), 0)
+    order = _order(balanced, SETTINGS, 0, 320)
     assert packed.targets is not None
     cells, counts = np.unique(
         np.stack([packed.targets[order], packed.species[order] == "fly"]),
@@ -191,7 +191,7 @@ def test_species_and_labels_come_equally_often() -> None:
     )
     assert cells.shape[1] == 4
     assert counts.max() - counts.min() <= 10  # one per round
-    plain = _order(balanced, replace(SETTINGS, balance=()), 0)
+    plain = _order(balanced, replace(SETTINGS, balance=()), 0, 32)
     assert sorted(plain) == list(range(32))
 
 
@@ -205,10 +205,11 @@ def test_the_average_follows_the_weights_and_is_what_is_kept() -> None:
 
 def test_a_larger_part_of_the_rows_holds_the_smaller() -> None:
     packed = rows(32)
-    parts = [_chosen(packed, replace(SETTINGS, train_rows=n)) for n in (4, 16, 99)]
+    parts = [replace(SETTINGS, train_rows=n).chosen(packed.hashes) for n in (4, 16, 99)]
     assert [len(p) for p in parts if p is not None] == [4, 16, 32]
     assert set(parts[0]) < set(parts[1]) < set(parts[2])  # type: ignore[arg-type]
-    assert set(_order(lesson(chosen=parts[0]), SETTINGS, 0)) <= set(parts[0])  # type: ignore[arg-type]
+    few = lesson(chosen=parts[0])[TASK]
+    assert set(_order(few, SETTINGS, 0, 4)) <= set(parts[0])  # type: ignore[arg-type]
 
 
 def test_training_waits_little_and_says_so() -> None:

@@ -101,7 +101,7 @@ def _answer(
     settings: TrainSettings,
     progress: Progress,
 ) -> Answered:
-    run = train_run(benchmark, task, model, folder, settings=settings, report=progress.report)
+    run = train_run(benchmark, (task,), model, folder, settings=settings, report=progress.report)
     predictions = run.predict(benchmark, "test", report=progress.report)
     write_predictions(folder / "predictions.parquet", predictions)
     result = evaluate_beside_chance(benchmark, predictions)

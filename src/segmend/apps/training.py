@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from segmend.evaluate.evaluate import Judging, evaluate
 from segmend.evaluate.result import Result
 from segmend.models.chance import Chance
@@ -15,9 +17,9 @@ BASELINES = ("geometry", "cnn")
 """Models to train where none was named: the first that can learn the task."""
 
 
-def baseline_of(task: Task) -> str:
-    """The model that is trained for a task where none was named."""
-    return next(name for name in BASELINES if MODELS[name].supports(task))
+def baseline_of(tasks: Sequence[Task]) -> str:
+    """The model that is trained for one task, or several at once, where none was named."""
+    return next(name for name in BASELINES if MODELS[name].supports(*tasks))
 
 
 def evaluate_beside_chance(
@@ -34,6 +36,6 @@ def evaluate_beside_chance(
 def chance_predictions(benchmark: Benchmark, task: Task, split: str) -> Predictions:
     """What needs no training: predictions of the chance model."""
     model = Chance()
-    model.fit(benchmark, task, TrainSettings())
+    model.fit(benchmark, (task,), TrainSettings())
     config = {"model": "chance"}
-    return Run(name="chance", task=task, model=model, config=config).predict(benchmark, split)
+    return Run("chance", (task,), model, config).predict(benchmark, split)

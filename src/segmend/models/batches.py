@@ -36,6 +36,11 @@ class Batch:
     em: Tensor
     targets: Tensor
 
+    @property
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        """What is shown: geometry and EM."""
+        return self.geometry, self.em
+
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         parts = (self.geometry, self.em, self.targets)
@@ -94,11 +99,6 @@ def swapped_images(geometry: Tensor, em: Tensor) -> tuple[Tensor, Tensor]:
     other[:, :, _SIDES] = geometry[:, :, _SIDES[::-1]]
     other_em[:, :, _EM_SIDES] = em[:, :, _EM_SIDES[::-1]]
     return other, other_em
-
-
-def swapped(batch: Batch) -> Batch:
-    """The same rows with A and B exchanged in geometry and EM."""
-    return Batch(*swapped_images(batch.geometry, batch.em), batch.targets)
 
 
 def flip_view(geometry: Array, view: str, *, axis: int) -> None:

@@ -13,25 +13,24 @@ CARD = "README.md"
 
 def model_card(config: Mapping[str, Any], log: Sequence[LogRow]) -> str:
     """The card as Markdown, from the configuration of a run and its log."""
-    model, task = str(config["model"]), str(config["task"])
+    model, tasks = str(config["model"]), dict(config["tasks"])
     doc = MODELS[model].doc if model in MODELS else ""
-    rows = ", ".join(f"{n} {split}" for split, n in config["rows"].items())
     lines = [
         "---",
         "library_name: segmend",
-        f"tags: [connectomics, proofreading, {task}]",
+        f"tags: [{', '.join(('connectomics', 'proofreading', *tasks))}]",
         "---",
         "",
-        f"# {model} for {task}",
+        f"# {model} for {', '.join(tasks)}",
         "",
         f"{doc[:1].upper()}{doc[1:]}.",
         "",
         "| | |",
         "|---|---|",
-        f"| task | {task}, version {config['task_version']} |",
+        *(f"| task | {task}, version {version} |" for task, version in tasks.items()),
         f"| benchmark | {config['benchmark']} |",
         f"| sha256 of its shards.csv | {config['benchmark_sha256']} |",
-        f"| rows | {rows} |",
+        *(f"| rows for {task} | {_counted(config['rows'][task])} |" for task in tasks),
         f"| started from | {config.get('start') or 'random weights'} |",
         f"| chosen by | {_chosen(log)} |",
         f"| trained in | {config['wall_seconds']:.0f} s |",
@@ -41,7 +40,7 @@ def model_card(config: Mapping[str, Any], log: Sequence[LogRow]) -> str:
         "Not meant to change a segmentation without a person or a measured precision behind it.",
         "",
         "```",
-        "segmend predict RUN BENCHMARK --out predictions.parquet",
+        *(f"segmend predict RUN BENCHMARK --task {task} --out {task}.parquet" for task in tasks),
         "```",
         "",
         "Settings:",
@@ -51,6 +50,10 @@ def model_card(config: Mapping[str, Any], log: Sequence[LogRow]) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {split}" for split, n in rows.items())
 
 
 def _chosen(log: Sequence[LogRow]) -> str:

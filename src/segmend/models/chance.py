@@ -42,9 +42,14 @@ class Chance:
         self._seed = 0
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
+        self,
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        settings: TrainSettings,
+        session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Count the labels of the training split (binary tasks)."""
+        (task,) = tasks
         self._seed = settings.seed
         if task.target_kind != "binary":
             return ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from segmend.models.net import NetShape, SiteNet, SiteNetwork
+from segmend.models.net import Shapes, SiteNet, SiteNetwork
 from segmend.models.network import NetworkModel
 
 
 class Cnn(NetworkModel):
     """`SiteNet` on half-resolution images."""
 
-    def network(self, shape: NetShape) -> SiteNetwork:
+    def network(self, shapes: Shapes) -> SiteNetwork:
         """An untrained network."""
-        return SiteNet(shape)
+        return SiteNet(shapes)

@@ -8,6 +8,8 @@ mask names its sides by the loss, which counts both namings the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +21,10 @@ from segmend.models.net import (
     Attention,
     Decoder,
     Encoder,
-    NetShape,
+    Pictures,
+    Shapes,
     SiteNetwork,
-    of_sites,
+    together,
 )
 from segmend.models.network import NetworkModel
 from segmend.models.views import SIZE
@@ -37,67 +40,78 @@ class FusionNet(SiteNetwork):
 
     symmetric = True
 
-    def __init__(self, shape: NetShape) -> None:
-        super().__init__(shape)
-        if shape.views:
-            self.geometry = Encoder(shape.channels)
-        if shape.planes:
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(shapes)
+        if self.views:
+            self.geometry = Encoder(self.channels)
+        if self.planes:
             self.em = Encoder(len(EM_CHANNELS))
-        self.which = positions(shape.views + shape.planes, EMBEDDING)
+        self.which = positions(self.views + self.planes, EMBEDDING)
         self.where = positions(_GRID * _GRID, EMBEDDING)
         self.blocks = nn.Sequential(
             *(Block(EMBEDDING, _HEADS, perceptron=2, drop_path=0.1) for _ in range(_DEPTH))
         )
         self.norm = nn.LayerNorm(EMBEDDING)
-        self.fuse = Attention()
-        self.head = (
-            Decoder()
-            if shape.masks
-            else nn.Sequential(
-                nn.Dropout(_DROPOUT),
-                nn.Linear(EMBEDDING, EMBEDDING),
-                nn.GELU(),
-                nn.Linear(EMBEDDING, 1),
-            )
+        self.fuse = nn.ModuleDict({task: Attention() for task in shapes})
+        self.heads = nn.ModuleDict(
+            {task: Decoder() if shape.masks else _score_head() for task, shape in shapes.items()}
         )
 
-    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
-        """Logits (sites,), or for masks (sites, views, size, size)."""
-        if self.shape.masks:
-            maps, tokens = self._encoded(geometry, em)
-            views = tokens[:, : self.shape.views].flatten(0, 1)
-            maps[-1] = views.transpose(1, 2).reshape(len(views), -1, _GRID, _GRID)
-            painted: Tensor = self.head(maps, self.fuse(tokens.flatten(1, 2)))
-            return of_sites(painted, len(geometry))
-        site = self._site(geometry, em)
-        if self.shape.dual:
-            site = (site + self._site(*swapped_images(geometry, em))) / 2
-        scores: Tensor = self.head(site)[:, 0]
-        return scores
+    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+        """Logits by task: (sites,), or for masks (sites, views, size, size)."""
+        orders = [(task, *order) for task, p in shown.items() for order in self._orders(task, p)]
+        seen = self.seen([(geometry, em) for _, geometry, em in orders])
+        sites: dict[str, list[Tensor]] = {task: [] for task in shown}
+        for (task, *_), (_, tokens) in zip(orders, seen, strict=True):
+            sites[task].append(self.fuse[task](tokens.flatten(1, 2)))
+        maps = {task: maps for (task, *_), (maps, _) in zip(orders, seen, strict=True)}
+        out = {}
+        for task, found in sites.items():
+            site, head = torch.stack(found).mean(dim=0), self.heads[task]
+            out[task] = head(maps[task], site) if self.shapes[task].masks else head(site)[:, 0]
+        return out
 
-    def _site(self, geometry: Tensor, em: Tensor) -> Tensor:
-        """One vector per site, (sites, width), for one order of A and B."""
-        _, tokens = self._encoded(geometry, em)
-        site: Tensor = self.fuse(tokens.flatten(1, 2))
-        return site
+    def _orders(self, task: str, pictures: Pictures) -> list[Pictures]:
+        """What is encoded for a task: a pair in both orders of A and B."""
+        if self.shapes[task].dual:
+            return [pictures, swapped_images(*pictures)]
+        return [pictures]
 
-    def _encoded(self, geometry: Tensor, em: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps of the geometry views, and tokens (sites, pictures, places, width) of all."""
-        sites, maps, coarse = len(geometry), [], []
-        if self.shape.views:
-            maps = self.geometry(geometry.flatten(0, 1))
-            coarse.append(of_sites(maps[-1], sites))
-        if self.shape.planes:
-            coarse.append(of_sites(self.em(em.flatten(0, 1))[-1], sites))
-        tokens = torch.cat(coarse, dim=1).flatten(3).transpose(2, 3)
-        marked = tokens + self.which[:, None] + self.where
-        mixed = self.norm(self.blocks(marked.flatten(1, 2)))
-        return maps, mixed.reshape(sites, -1, _GRID * _GRID, EMBEDDING)
+    def seen(self, shown: Sequence[Pictures]) -> list[tuple[list[Tensor], Tensor]]:
+        """Maps of the geometry views, and tokens (sites, pictures, places, width), of each set.
+
+        The coarsest maps are the tokens of the views, after all have looked at all.
+        """
+        views: list[list[Tensor]] = [[] for _ in shown]
+        planes: list[list[Tensor]] = [[] for _ in shown]
+        if self.views:
+            views = together(self.geometry, [self.widened(geometry) for geometry, _ in shown])
+        if self.planes:
+            planes = together(self.em, [em for _, em in shown])
+        return [self._mixed(maps, levels[-1:]) for maps, levels in zip(views, planes, strict=True)]
+
+    def _mixed(self, maps: list[Tensor], planes: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        tokens = torch.cat([*maps[-1:], *planes], dim=1).flatten(3).transpose(2, 3)
+        marked = tokens + self.which[: tokens.shape[1], None] + self.where
+        mixed = self.norm(self.blocks(marked.flatten(1, 2))).reshape(tokens.shape)
+        if maps:
+            of_views = mixed[:, : maps[-1].shape[1]]
+            maps = [*maps[:-1], of_views.transpose(2, 3).reshape(maps[-1].shape)]
+        return maps, mixed
+
+
+def _score_head() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(_DROPOUT),
+        nn.Linear(EMBEDDING, EMBEDDING),
+        nn.GELU(),
+        nn.Linear(EMBEDDING, 1),
+    )
 
 
 class Fusion(NetworkModel):
     """`FusionNet` on half-resolution images."""
 
-    def network(self, shape: NetShape) -> SiteNetwork:
+    def network(self, shapes: Shapes) -> SiteNetwork:
         """An untrained network."""
-        return FusionNet(shape)
+        return FusionNet(shapes)

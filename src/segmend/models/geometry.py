@@ -50,10 +50,15 @@ class GeometryBoosting:
         self._features: tuple[str, ...] = ()
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
+        self,
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        settings: TrainSettings,
+        session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Grow trees on the training split, keep the number that validation likes best."""
-        rows, labels = _table(benchmark, task, "train", session.report)
+        (task,) = tasks
+        rows, labels = _lesson(benchmark, task, settings, session.report)
         if len(np.unique(labels)) < 2:
             raise NoSamplesError(
                 f"the training split of '{task.name}' has one class only",
@@ -104,6 +109,17 @@ def _table(
     return _features(rows, task, report), rows.labels
 
 
+def _lesson(
+    benchmark: Benchmark, task: Task, settings: TrainSettings, report: Report
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Features and labels of the training rows that the settings choose."""
+    rows = _rows(benchmark, task, "train")
+    chosen = settings.chosen(rows.hashes)
+    if chosen is None:
+        chosen = np.arange(len(rows))
+    return _features(rows, task, report, chosen), rows.labels[chosen]
+
+
 def _rows(benchmark: Benchmark, task: Task, split: str) -> Examples:
     """The rows of a task without their EM, which is not even read."""
     return examples(
@@ -111,12 +127,20 @@ def _rows(benchmark: Benchmark, task: Task, split: str) -> Examples:
     )
 
 
-def _features(rows: Examples, task: Task, report: Report) -> NDArray[np.float64]:
-    table = np.empty((len(rows), len(feature_names(dual=task.dual))))
+def _features(
+    rows: Examples, task: Task, report: Report, chosen: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Measurements of all rows, or of the chosen ones."""
+    wanted = set(range(len(rows)) if chosen is None else chosen.tolist())
+    table = np.empty((len(wanted), len(feature_names(dual=task.dual))))
+    done = 0
     for index, example in enumerate(rows):
+        if index not in wanted:
+            continue
         inputs = example.inputs
-        table[index] = row_features(inputs.geometry, dual=task.dual, views=inputs.views)
-        report("measuring", index + 1, len(rows))
+        table[done] = row_features(inputs.geometry, dual=task.dual, views=inputs.views)
+        done += 1
+        report("measuring", done, len(wanted))
     return table
 
 

@@ -6,6 +6,7 @@ torch nor scikit-learn.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, require
+from segmend.core.random import keyed_unit
 from segmend.core.registry import Registry
 from segmend.core.sample import IMAGE_SIZE, VIEWS
 from segmend.shards.reader import Benchmark
@@ -87,6 +89,8 @@ class TrainSettings:
         balance: What comes equally often in training: ``label``, ``species`` or every combination.
         inputs: What a network is shown: ``both``, ``geometry`` or ``em``.
         train_rows: Train on so many rows only; a larger number holds the rows of a smaller one.
+        weights: Share of the rows of a batch by task, as (task, weight) pairs, where several are
+            learnt together; a task not named weighs 1. Empty for as many as each task has.
     """
 
     seed: int = 0
@@ -98,6 +102,7 @@ class TrainSettings:
     balance: tuple[str, ...] = ("label", "species")
     inputs: str = "both"
     train_rows: int | None = None
+    weights: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.epoch_rows) < 1 or not self.learning_rate > 0:
@@ -114,6 +119,18 @@ class TrainSettings:
             )
         if self.train_rows is not None and self.train_rows < 2:
             raise BadInputError(f"training needs two rows or more, got {self.train_rows}")
+        if not all(0 < weight < math.inf for _, weight in self.weights):
+            raise BadInputError(f"weights of tasks are positive numbers, got {self.weights}")
+
+    def chosen(self, hashes: Sequence[str]) -> NDArray[np.int64] | None:
+        """Numbers of the rows to train on, ascending; None for all.
+
+        The first in an order by key, so that a larger number holds the rows of a smaller one.
+        """
+        if self.train_rows is None:
+            return None
+        keys = [keyed_unit("training rows", self.seed, key) for key in hashes]
+        return np.sort(np.argsort(keys, kind="stable")[: self.train_rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +190,22 @@ class Answers:
 
 
 class Model(Protocol):
-    """A model of one task; `fit` or `restore` comes first, then `predict`."""
+    """A model of a task, or of several; `fit` or `restore` comes first, then `predict`."""
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
+        self,
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        settings: TrainSettings,
+        session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Learn from the training split, choose by the validation split, return the log.
+
+        Args:
+            benchmark: Where to learn.
+            tasks: What to learn; one, unless `ModelEntry.joint`.
+            settings: How.
+            session: What surrounds it.
 
         Raises:
             NoSamplesError: if there is nothing to learn from.
@@ -223,6 +250,7 @@ class ModelEntry:
         location: ``module:class``.
         needs: Packages of the extra ``torch`` that it imports.
         settings: How it is trained where nothing else is said.
+        joint: Whether it can learn several tasks at once.
     """
 
     name: str
@@ -231,10 +259,12 @@ class ModelEntry:
     location: str
     needs: tuple[str, ...] = ()
     settings: TrainSettings = field(default_factory=TrainSettings)
+    joint: bool = False
 
-    def supports(self, task: Task) -> bool:
-        """Whether the model can learn a task."""
-        return task.target_kind in self.targets
+    def supports(self, *tasks: Task) -> bool:
+        """Whether the model can learn a task, or several at once."""
+        able = all(task.target_kind in self.targets for task in tasks)
+        return able and (self.joint or len(tasks) == 1)
 
     def create(self) -> Model:
         """An untrained model.
@@ -295,6 +325,7 @@ for _entry in (
         _BOTH,
         "segmend.models.cnn:Cnn",
         ("torch",),
+        joint=True,
     ),
     ModelEntry(
         "vit-tiny",
@@ -303,6 +334,7 @@ for _entry in (
         "segmend.models.vit:VitTiny",
         ("torch",),
         TrainSettings(learning_rate=5e-4, ema=0.99),
+        joint=True,
     ),
     ModelEntry(
         "vit-base",
@@ -311,6 +343,7 @@ for _entry in (
         "segmend.models.vit:VitBase",
         ("torch",),
         TrainSettings(learning_rate=1e-4, batch_size=256, ema=0.999),
+        joint=True,
     ),
     ModelEntry(
         "fusion",
@@ -319,6 +352,7 @@ for _entry in (
         "segmend.models.fusion:Fusion",
         ("torch",),
         TrainSettings(ema=0.99),
+        joint=True,
     ),
 ):
     MODELS.add(_entry.name, _entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,9 +21,13 @@ _MOMENTUM = 0.3
 """Of the running statistics: an epoch of a small benchmark has few steps to follow the weights."""
 
 
+Pictures = tuple[Tensor, Tensor]
+"""Geometry (sites, views, channels, size, size) and EM (sites, planes, 3, size, size), float32."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetShape:
-    """What decides the shape of the weights.
+    """What one task asks of a network.
 
     Attributes:
         views: Geometry views of a site.
@@ -46,27 +51,56 @@ class NetShape:
         return len(CHANNELS) + (3 if self.masks else 0)
 
 
+Shapes = Mapping[str, NetShape]
+"""What each task asks, by its name: all that decides the shape of the weights."""
+
+
 class SiteNetwork(nn.Module):
-    """What the training loop asks of a network.
+    """What the training loop asks of a network: one encoder, and a head for each task.
 
     Attributes:
-        shape: What decides the shape of its weights.
+        shapes: What each task asks.
         symmetric: Whether its answer cannot depend on which segment is called A; if not, both
             orders are asked and averaged.
     """
 
     symmetric = False
 
-    def __init__(self, shape: NetShape) -> None:
+    def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        self.shape = shape
+        self.shapes = dict(shapes)
 
-    def loss(self, out: Tensor, targets: Tensor) -> Tensor:
-        """Loss per row, (rows,), of what `forward` gave."""
-        return split_mask_loss(out, targets) if self.shape.masks else label_loss(out, targets)
+    @property
+    def views(self) -> int:
+        """The most geometry views of any task."""
+        return max(shape.views for shape in self.shapes.values())
+
+    @property
+    def planes(self) -> int:
+        """The most EM planes of any task; a task with fewer shows the first of them."""
+        return max(shape.planes for shape in self.shapes.values())
+
+    @property
+    def channels(self) -> int:
+        """The most channels that a view of any task has; `widened` fills up the others."""
+        return max(shape.channels for shape in self.shapes.values())
+
+    def widened(self, geometry: Tensor) -> Tensor:
+        """Views with as many channels as the network takes: nothing is known where none was."""
+        return functional.pad(geometry, (0, 0, 0, 0, 0, self.channels - geometry.shape[2]))
+
+    def ask(self, task: str, pictures: Pictures) -> Tensor:
+        """What `forward` gives for one task alone."""
+        out: Tensor = self({task: pictures})[task]
+        return out
+
+    def loss(self, task: str, out: Tensor, targets: Tensor) -> Tensor:
+        """Loss per row, (rows,), of what `forward` gave for a task."""
+        masks = self.shapes[task].masks
+        return split_mask_loss(out, targets) if masks else label_loss(out, targets)
 
     def log_odds(self, out: Tensor) -> Tensor:
-        """Log odds of label 1, float64 (rows,), of what `forward` gave."""
+        """Log odds of label 1, float64 (rows,), of what `forward` gave for a task of labels."""
         return out.double()
 
 
@@ -105,10 +139,10 @@ class Embedding(nn.Module):
         self.which = nn.Parameter(torch.zeros(images, EMBEDDING))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, images, embedding) from maps (n * images, channels, rows, columns)."""
-        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
-        images, width = self.which.shape
-        return self.project(pooled).reshape(-1, images, width) + self.which
+        """(n, images, embedding) from maps (n, images, channels, rows, columns)."""
+        pooled = torch.cat([maps.mean(dim=(3, 4)), maps.amax(dim=(3, 4))], dim=2)
+        embedded: Tensor = self.project(pooled) + self.which[: maps.shape[1]]
+        return embedded
 
 
 class Attention(nn.Module):
@@ -140,65 +174,94 @@ class Decoder(nn.Module):
         )
         self.paint = nn.Conv2d(_WIDTHS[0], 1, 1)
 
-    def forward(self, maps: list[Tensor], site: Tensor) -> Tensor:
-        """Logits of side B, (n * views, 2 * rows, 2 * columns) of the finest map."""
-        images = len(maps[-1]) // len(site)
-        context = self.context(site).repeat_interleave(images, dim=0)
-        out = maps[-1] + context[:, :, None, None]
+    def forward(self, maps: Sequence[Tensor], site: Tensor) -> Tensor:
+        """Logits of side B, (n, views, 2 * rows, 2 * columns) of the finest map (n, views, ...)."""
+        out = (maps[-1] + self.context(site)[:, None, :, None, None]).flatten(0, 1)
         for stage, skip in zip(self.stages, maps[-2::-1], strict=True):
-            out = stage(torch.cat([_enlarged(out), skip], dim=1))
-        return _enlarged(self.paint(out))[:, 0]
+            out = stage(torch.cat([_enlarged(out), skip.flatten(0, 1)], dim=1))
+        return of_sites(_enlarged(self.paint(out))[:, 0], len(site))
 
 
 class SiteNet(SiteNetwork):
-    """Geometry views and EM planes of a site to one logit, or to a mask on every view.
+    """Geometry views and EM planes of sites to one logit each, or to a mask on every view.
 
     A mask has two classes and so one logit per pixel, that of side B against side A.
     """
 
-    def __init__(self, shape: NetShape) -> None:
-        super().__init__(shape)
-        if shape.views:
-            self.geometry = Encoder(shape.channels)
-            self.geometry_embedding = Embedding(shape.views)
-        if shape.planes:
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(shapes)
+        if self.views:
+            self.geometry = Encoder(self.channels)
+            self.geometry_embedding = Embedding(self.views)
+        if self.planes:
             self.em = Encoder(len(EM_CHANNELS))
-            self.em_embedding = Embedding(shape.planes)
-        self.fuse = Attention()
-        self.head = (
-            Decoder()
-            if shape.masks
-            else nn.Sequential(
-                nn.LayerNorm(EMBEDDING),
-                nn.Dropout(_DROPOUT),
-                nn.Linear(EMBEDDING, EMBEDDING),
-                nn.GELU(),
-                nn.Linear(EMBEDDING, 1),
-            )
+            self.em_embedding = Embedding(self.planes)
+        self.fuse = nn.ModuleDict({task: Attention() for task in shapes})
+        self.heads = nn.ModuleDict(
+            {task: Decoder() if shape.masks else _score_head() for task, shape in shapes.items()}
         )
 
-    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
-        """Logits of sites.
+    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+        """Logits by task.
 
         Args:
-            geometry: float32 (sites, views, `NetShape.channels`, size, size).
-            em: float32 (sites, planes, 3, size, size).
+            shown: Pictures of the sites of each task.
 
         Returns:
             (sites,) or, for masks, (sites, views, size, size).
         """
-        embeddings, maps = [], []
-        if self.shape.views:
-            maps = self.geometry(geometry.flatten(0, 1))
-            embeddings.append(self.geometry_embedding(maps[-1]))
-        if self.shape.planes:
-            embeddings.append(self.em_embedding(self.em(em.flatten(0, 1))[-1]))
-        site = self.fuse(torch.cat(embeddings, dim=1))
-        if self.shape.masks:
-            painted: Tensor = self.head(maps, site)
-            return of_sites(painted, len(geometry))
-        scores: Tensor = self.head(site)[:, 0]
-        return scores
+        maps, planes = self._seen([geometry for geometry, _ in shown.values()]), []
+        if self.planes:
+            planes = together(self.em, [em for _, em in shown.values()])
+        out = {}
+        for number, task in enumerate(shown):
+            embeddings = []
+            if self.views:
+                embeddings.append(self.geometry_embedding(maps[number][-1]))
+            if self.planes:
+                embeddings.append(self.em_embedding(planes[number][-1]))
+            site = self.fuse[task](torch.cat(embeddings, dim=1))
+            head = self.heads[task]
+            out[task] = head(maps[number], site) if self.shapes[task].masks else head(site)[:, 0]
+        return out
+
+    def _seen(self, geometry: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Maps of the geometry views of each task."""
+        if not self.views:
+            return [[] for _ in geometry]
+        return together(self.geometry, [self.widened(views) for views in geometry])
+
+
+def _score_head() -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(EMBEDDING),
+        nn.Dropout(_DROPOUT),
+        nn.Linear(EMBEDDING, EMBEDDING),
+        nn.GELU(),
+        nn.Linear(EMBEDDING, 1),
+    )
+
+
+def together(encoder: Encoder, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Maps of several sets of pictures, encoded as one.
+
+    The batch norms then see in training what their running statistics stand for later: the
+    pictures of all tasks, in the proportion they have in a batch.
+
+    Args:
+        encoder: The encoder.
+        pictures: Each (sites, pictures, channels, size, size).
+
+    Returns:
+        For each set its maps, finest first, each (sites, pictures, channels, rows, columns).
+    """
+    counts = [len(images) * images.shape[1] for images in pictures]
+    maps = encoder(torch.cat([images.flatten(0, 1) for images in pictures]))
+    taken_apart = [level.split(counts) for level in maps]
+    return [
+        [of_sites(level[number], len(images)) for level in taken_apart]
+        for number, images in enumerate(pictures)
+    ]
 
 
 def _enlarged(images: Tensor) -> Tensor:

@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from segmend.core.errors import BadInputError, NoSamplesError
-from segmend.core.random import keyed_unit
 from segmend.core.sample import CHANNELS, EM_CHANNELS, IMAGE_SIZE
 from segmend.loaders.examples import Reading, examples
 from segmend.metrics.calibration import apply_temperature, fit_temperature
-from segmend.models.batches import Batch, swapped
+from segmend.models.batches import Batch, swapped_images
 from segmend.models.model import (
     ALONE,
     Answers,
@@ -31,7 +30,7 @@ from segmend.models.model import (
     pack_masks,
     quiet,
 )
-from segmend.models.net import NetShape, SiteNetwork
+from segmend.models.net import NetShape, Shapes, SiteNetwork
 from segmend.models.packed import Packed, pack
 from segmend.models.train import Lesson, device_of_choice, in_order, mixed_precision, train
 from segmend.models.views import SIZE
@@ -58,31 +57,43 @@ class NetworkModel:
     def __init__(self) -> None:
         self._net: SiteNetwork | None = None
         self._inputs = "both"
-        self._temperature = 1.0
+        self._temperatures: dict[str, float] = {}
         self._speed: dict[str, float] = {}
 
-    def network(self, shape: NetShape) -> SiteNetwork:
-        """An untrained network of a shape."""
+    def network(self, shapes: Shapes) -> SiteNetwork:
+        """An untrained network with a head for each task."""
         raise NotImplementedError
 
     def fit(
-        self, benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session = ALONE
+        self,
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        settings: TrainSettings,
+        session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Train on the training split, keep the epoch of least validation loss."""
         self._inputs = settings.inputs
-        net = self._new(task, settings, session)
-        with TemporaryDirectory(prefix="segmend-") as folder:
-            rows = self._packed(benchmark, task, "train", Path(folder, "train"), session.report)
-            held = self._validation(benchmark, task, Path(folder, "validation"), session.report)
-            lesson = Lesson(rows, held, swap=task.dual, chosen=_chosen(rows, settings))
-            _check_classes(task, lesson)
-            trained = train(net, lesson, settings, session)
+        net = self._new(tasks, settings, session)
+        with TemporaryDirectory(prefix="segmend-") as place:
+            lessons: dict[str, Lesson] = {}
+            for task in tasks:
+                folder = Path(place, task.name)
+                folder.mkdir()
+                rows = self._packed(benchmark, task, "train", folder / "train", session.report)
+                held = self._validation(benchmark, task, folder / "validation", session.report)
+                chosen = settings.chosen(rows.hashes)
+                lessons[task.name] = Lesson(rows, held, swap=task.dual, chosen=chosen)
+                _check_classes(task, lessons[task.name])
+            trained = train(net, lessons, settings, session)
             self._net = net
             self._speed = {
                 "train_rows_per_second": round(trained.rows_per_second, 2),
                 "waiting_share": round(trained.waiting, 4),
             }
-            self._temperature = self._fitted_temperature(held)
+            self._temperatures = {
+                name: self._fitted_temperature(name, lesson.validation)
+                for name, lesson in lessons.items()
+            }
         return trained.log
 
     def predict(
@@ -90,31 +101,33 @@ class NetworkModel:
     ) -> Answers:
         """Probability of label 1, or side B of every view, for every row."""
         net = self._net
-        if net is None or net.shape != self._shape(task):
+        if net is None or net.shapes.get(task.name) != self._shape(task):
+            learnt = "it was never trained" if net is None else f"it learnt {', '.join(net.shapes)}"
             raise BadInputError(
                 f"this model cannot answer '{task.name}'",
-                found="it was never trained" if net is None else f"it was trained for {net.shape}",
+                found=learnt,
                 fix="Train it on this task",
             )
         with TemporaryDirectory(prefix="segmend-") as place:
             folder = Path(place, split)
             rows = self._packed(benchmark, task, split, folder, report, targets=False)
             if task.target_kind == "binary":
-                scores = apply_temperature(self._probabilities(rows), self._temperature)
+                scores = self._probabilities(task.name, rows)
+                scores = apply_temperature(scores, self._temperatures[task.name])
                 return Answers(rows.hashes, scores=scores)
-            return Answers(rows.hashes, masks=pack_masks(self._painted(rows)))
+            return Answers(rows.hashes, masks=pack_masks(self._painted(task.name, rows)))
 
     def arrays(self) -> Arrays:
         """The weights."""
         return {name: value.numpy() for name, value in self._trained().state_dict().items()}
 
     def config(self) -> dict[str, Any]:
-        """The shape of the network, what it is shown, its temperature and speed."""
+        """What each task asks of the network, what it is shown, its temperatures and speed."""
         return {
-            "shape": asdict(self._trained().shape),
+            "shapes": {task: asdict(shape) for task, shape in self._trained().shapes.items()},
             "inputs": self._inputs,
             "channels": _CHANNELS,
-            "temperature": self._temperature,
+            "temperatures": self._temperatures,
             "speed": self._speed,
         }
 
@@ -126,19 +139,20 @@ class NetworkModel:
                 found=f"{config.get('channels')}, rows have {_CHANNELS}",
                 fix="Train it again",
             )
-        net = self.network(NetShape(**config["shape"]))
+        net = self.network({task: NetShape(**shape) for task, shape in config["shapes"].items()})
         _load(net, arrays)
         self._net, self._inputs = net.eval(), str(config["inputs"])
-        self._temperature, self._speed = float(config["temperature"]), dict(config["speed"])
+        self._temperatures, self._speed = dict(config["temperatures"]), dict(config["speed"])
 
     def _trained(self) -> SiteNetwork:
         if self._net is None:
             raise BadInputError("a model that was never trained has nothing to save")
         return self._net
 
-    def _new(self, task: Task, settings: TrainSettings, session: Session) -> SiteNetwork:
+    def _new(self, tasks: Sequence[Task], settings: TrainSettings, session: Session) -> SiteNetwork:
         """A network whose weights depend on the seed alone, or are those to start from."""
-        net = new_net(self, self._shape(task), seed=settings.seed)
+        shapes: dict[str, NetShape] = {task.name: self._shape(task) for task in tasks}
+        net = new_net(self, shapes, seed=settings.seed)
         if session.start is not None:
             _load(net, session.start)
         return net
@@ -182,47 +196,48 @@ class NetworkModel:
         except NoSamplesError:
             return None
 
-    def _fitted_temperature(self, rows: Packed | None) -> float:
-        """1 where validation has no rows, or rows of one class only."""
+    def _fitted_temperature(self, task: str, rows: Packed | None) -> float:
+        """1 where validation has no rows, or rows of one class only, and for masks."""
         if rows is None or rows.targets is None or rows.targets.ndim > 1:
             return 1.0
         if len(np.unique(rows.targets)) < 2:
             return 1.0
-        return fit_temperature(rows.targets.astype(np.float64), self._probabilities(rows))
+        said = self._probabilities(task, rows)
+        return fit_temperature(rows.targets.astype(np.float64), said)
 
-    def _probabilities(self, rows: Packed) -> NDArray[np.float64]:
-        parts = [torch.sigmoid(odds).cpu().numpy() for odds in self._asked(rows, self._log_odds)]
-        return np.concatenate(parts)
+    def _probabilities(self, task: str, rows: Packed) -> NDArray[np.float64]:
+        parts = self._asked(task, rows, _log_odds)
+        return np.concatenate([torch.sigmoid(odds).cpu().numpy() for odds in parts])
 
-    def _painted(self, rows: Packed) -> list[NDArray[np.bool_]]:
-        return [mask for masks in self._asked(rows, _masks) for mask in masks.cpu().numpy()]
+    def _painted(self, task: str, rows: Packed) -> list[NDArray[np.bool_]]:
+        return [mask for masks in self._asked(task, rows, _masks) for mask in masks.cpu().numpy()]
 
     def _asked(
-        self, rows: Packed, answer: Callable[[SiteNetwork, Batch], Tensor]
+        self, task: str, rows: Packed, answer: Callable[[SiteNetwork, str, Batch], Tensor]
     ) -> Iterator[Tensor]:
         """What the network answers to each batch of the rows in order."""
         net, device = self._trained(), device_of_choice()
         net.to(device)
         try:
             with torch.inference_mode(), mixed_precision(device):
-                for batch in in_order(rows, positions=net.shape.masks):
-                    yield answer(net, batch.to(device))
+                for batch in in_order(rows, positions=net.shapes[task].masks):
+                    yield answer(net, task, batch.to(device))
         finally:
             net.to("cpu")
 
-    def _log_odds(self, net: SiteNetwork, batch: Batch) -> Tensor:
-        odds = net.log_odds(net(batch.geometry, batch.em))
-        if net.symmetric or not net.shape.dual:
-            return odds
-        other = swapped(batch)
-        return (odds + net.log_odds(net(other.geometry, other.em))) / 2
+
+def _log_odds(net: SiteNetwork, task: str, batch: Batch) -> Tensor:
+    odds = net.log_odds(net.ask(task, batch.pictures))
+    if net.symmetric or not net.shapes[task].dual:
+        return odds
+    return (odds + net.log_odds(net.ask(task, swapped_images(*batch.pictures)))) / 2
 
 
-def new_net(model: NetworkModel, shape: NetShape, *, seed: int) -> SiteNetwork:
+def new_net(model: NetworkModel, shapes: Shapes, *, seed: int) -> SiteNetwork:
     """An untrained network whose weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model.network(shape)
+        return model.network(shapes)
 
 
 def _load(net: SiteNetwork, arrays: Arrays) -> None:
@@ -235,14 +250,6 @@ def _load(net: SiteNetwork, arrays: Arrays) -> None:
             found=f"{len(wrong)} arrays differ, e.g. '{wrong[0]}'",
         )
     net.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
-
-
-def _chosen(rows: Packed, settings: TrainSettings) -> NDArray[np.int64] | None:
-    """The first rows in an order by key: a larger number holds the rows of a smaller one."""
-    if settings.train_rows is None:
-        return None
-    keys = [keyed_unit("training rows", settings.seed, key) for key in rows.hashes]
-    return np.sort(np.argsort(keys, kind="stable")[: settings.train_rows])
 
 
 def _check_classes(task: Task, lesson: Lesson) -> None:
@@ -258,9 +265,9 @@ def _check_classes(task: Task, lesson: Lesson) -> None:
         )
 
 
-def _masks(net: SiteNetwork, batch: Batch) -> Tensor:
+def _masks(net: SiteNetwork, task: str, batch: Batch) -> Tensor:
     """Side B at full resolution, bool (rows, views, 224, 224)."""
-    logits = net(batch.geometry, batch.em)
+    logits = net.ask(task, batch.pictures)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     full = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
     return full > 0

@@ -58,11 +58,12 @@ class Probe:
     def fit(
         self,
         benchmark: Benchmark,
-        task: Task,
+        tasks: Sequence[Task],
         settings: TrainSettings,  # noqa: ARG002 - nothing is drawn
         session: Session = ALONE,
     ) -> Sequence[LogRow]:
         """Choose the statistic and fit the curve, both classes counting the same."""
+        (task,) = tasks
         rows = examples(benchmark, task, "train", Reading(targets=False))
         labels = rows.labels
         if len(np.unique(labels)) < 2:

@@ -46,7 +46,7 @@ from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
 
 CONFIG, WEIGHTS, LOG, LOG_JSON = "config.json", "weights.safetensors", "log.csv", "log.json"
-FORMAT = 1
+FORMAT = 2
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "safetensors", "pyarrow")
 
@@ -57,26 +57,59 @@ class Run:
 
     Attributes:
         name: Name of the run folder.
-        task: What it was trained for.
+        tasks: What it was trained for.
         model: The model, ready to predict.
         config: Content of ``config.json``.
     """
 
     name: str
-    task: Task
+    tasks: tuple[Task, ...]
     model: Model
     config: Mapping[str, Any]
 
-    def predict(self, benchmark: Benchmark, split: str, *, report: Report = quiet) -> Predictions:
-        """Predict on a split of any benchmark, with the task and settings of the run.
+    def task(self, name: str | None = None) -> Task:
+        """A task of the run by name; without a name its only one.
+
+        Raises:
+            BadInputError: if the run was not trained for it, or for several and none is named.
+        """
+        learnt = {task.name: task for task in self.tasks}
+        if name is None and len(learnt) == 1:
+            return self.tasks[0]
+        if name not in learnt:
+            asked = "a run of several tasks does not know which to answer"
+            raise BadInputError(
+                asked if name is None else f"run '{self.name}' cannot answer '{name}'",
+                found=f"it learnt {', '.join(learnt)}",
+                fix=f"Name one of these (--task {self.tasks[0].name})",
+            )
+        return learnt[name]
+
+    def predict(
+        self,
+        benchmark: Benchmark,
+        split: str,
+        *,
+        task: str | None = None,
+        report: Report = quiet,
+    ) -> Predictions:
+        """Predict on a split of any benchmark, with the settings of the run.
+
+        Args:
+            benchmark: Where to predict.
+            split: Which rows.
+            task: Which task, if the run learnt several.
+            report: Told about progress.
 
         Raises:
             NoSamplesError: if the split has no rows for the task.
+            BadInputError: as for `task`.
         """
-        answers = self.model.predict(benchmark, self.task, split, report=report)
+        asked = self.task(task)
+        answers = self.model.predict(benchmark, asked, split, report=report)
         return Predictions(
-            task=self.task.name,
-            task_version=self.task.version,
+            task=asked.name,
+            task_version=asked.version,
             model=str(self.config["model"]),
             run=self.name,
             benchmark=benchmark_sha256(benchmark),
@@ -109,7 +142,7 @@ class Beginning:
 
 def train_run(
     benchmark: Benchmark,
-    task: Task,
+    tasks: Sequence[Task],
     model: str,
     out: str | Path,
     *,
@@ -121,7 +154,7 @@ def train_run(
 
     Args:
         benchmark: Where to learn.
-        task: What to learn.
+        tasks: What to learn: one task, or several that one encoder learns together.
         model: Name in `MODELS`.
         out: New or empty folder.
         settings: How to train; None for what suits the model.
@@ -129,46 +162,49 @@ def train_run(
         report: Told about progress.
 
     Raises:
-        BadInputError: if the model cannot learn the task, or start from what was named.
+        BadInputError: if the model cannot learn the tasks, or start from what was named.
         OutputError: if the folder exists and is not empty, or cannot be written.
         NoSamplesError: if there is nothing to learn from.
     """
     folder, beginning = Path(out), beginning or Beginning()
     entry = MODELS[model]
     settings = settings or entry.settings
-    if not entry.supports(task):
-        able = [name for name, other in MODELS.items() if other.supports(task)]
+    names = [task.name for task in tasks]
+    if not entry.supports(*tasks):
+        able = [name for name, other in MODELS.items() if other.supports(*tasks)]
         raise BadInputError(
-            f"model '{model}' cannot learn '{task.name}'", fix=f"Models: {', '.join(able)}"
+            f"model '{model}' cannot learn '{', '.join(names)}'" + " at once" * (len(names) > 1),
+            fix=f"Models: {', '.join(able)}",
         )
     _check_empty(folder)
     trained, start = entry.create(), None
     if beginning.start is not None:
-        start = _starting_weights(Path(beginning.start), model, task)
+        start = _starting_weights(Path(beginning.start), model, names)
     began = time.perf_counter()
     with _training(folder, beginning, keeps="torch" in entry.needs) as (place, note):
         session = Session(report=report, note=note, checkpoint=place, start=start)
-        log = trained.fit(benchmark, task, settings, session)
-    config = _config(benchmark, task, model, settings) | {
+        log = trained.fit(benchmark, tasks, settings, session)
+    config = _config(benchmark, tasks, model, settings) | {
         "wall_seconds": round(time.perf_counter() - began, 3),
         "start": None if beginning.start is None else str(beginning.start),
         "model_config": trained.config(),
     }
-    run = Run(folder.name, task, trained, config)
+    run = Run(folder.name, tuple(tasks), trained, config)
     if rank_here() == 0:
         save_run(run, log, folder)
         shutil.rmtree(_place(folder), ignore_errors=True)
     return run
 
 
-def _starting_weights(folder: Path, model: str, task: Task) -> dict[str, Any]:
-    """The weights of another run of the same model and task."""
+def _starting_weights(folder: Path, model: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """The weights of another run of the same model and tasks."""
     config = _read_config(folder)
-    if (config["model"], config["task"]) != (model, task.name):
+    learnt = list(config["tasks"])
+    if config["model"] != model or set(learnt) != set(tasks):
         raise BadInputError(
-            f"'{model}' for '{task.name}' cannot start from {folder}",
-            found=f"it is '{config['model']}' for '{config['task']}'",
-            fix="Start from a run of the same model and task",
+            f"'{model}' for '{', '.join(tasks)}' cannot start from {folder}",
+            found=f"it is '{config['model']}' for '{', '.join(learnt)}'",
+            fix="Start from a run of the same model and tasks",
         )
     return _read_weights(folder / WEIGHTS)
 
@@ -258,16 +294,18 @@ def load_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     config = _read_config(folder)
-    task = TASKS[config["task"]]
-    if config["task_version"] != task.version:
-        raise BadInputError(
-            f"{folder} was trained for version {config['task_version']} of '{task.name}'",
-            found=f"this segmend has version {task.version}",
-            fix="Train it again",
-        )
+    tasks = tuple(TASKS[name] for name in config["tasks"])
+    for task in tasks:
+        trained = config["tasks"][task.name]
+        if trained != task.version:
+            raise BadInputError(
+                f"{folder} was trained for version {trained} of '{task.name}'",
+                found=f"this segmend has version {task.version}",
+                fix="Train it again",
+            )
     model = MODELS[config["model"]].create()
     model.restore(_read_weights(folder / WEIGHTS), config["model_config"])
-    return Run(folder.resolve().name, task, model, config)
+    return Run(folder.resolve().name, tasks, model, config)
 
 
 def versions() -> dict[str, str]:
@@ -282,14 +320,17 @@ def versions() -> dict[str, str]:
 
 
 def _config(
-    benchmark: Benchmark, task: Task, model: str, settings: TrainSettings
+    benchmark: Benchmark, tasks: Sequence[Task], model: str, settings: TrainSettings
 ) -> dict[str, Any]:
-    rows = {split: len(task.rows(benchmark.sidecar(split))) for split in benchmark.splits}
+    sidecars = {split: benchmark.sidecar(split) for split in benchmark.splits}
+    rows = {
+        task.name: {split: len(task.rows(sidecar)) for split, sidecar in sidecars.items()}
+        for task in tasks
+    }
     return {
         "format": FORMAT,
         "model": model,
-        "task": task.name,
-        "task_version": task.version,
+        "tasks": {task.name: task.version for task in tasks},
         "settings": asdict(settings),
         "benchmark": benchmark.name,
         "benchmark_sha256": benchmark_sha256(benchmark),
@@ -324,7 +365,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise ReadFailedError(f"cannot read {folder / CONFIG}", found=str(error)) from error
-    keys = {"format", "model", "task", "task_version", "model_config"}
+    keys = {"format", "model", "tasks", "model_config"}
     if not isinstance(config, dict) or not keys <= set(config) or config["format"] != FORMAT:
         raise BadInputError(
             f"{folder / CONFIG} is not the configuration of a run of format {FORMAT}",

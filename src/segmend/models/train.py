@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from segmend.models.net import SiteNetwork
 from segmend.models.packed import Packed
 from segmend.models.ranks import Ranks, ranks
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Takes what a network gave and targets, gives one number per row."""
+Loss = Callable[[str, Tensor, Tensor], Tensor]
+"""Takes a task, what a network gave and targets, gives one number per row."""
 
 _WEIGHT_DECAY = 0.05
 _CLIP = 1.0
@@ -38,7 +37,7 @@ epochs (reference 3.1)."""
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What is learnt from what.
+    """What is learnt from what, for one task.
 
     Attributes:
         train: Rows to learn from.
@@ -67,13 +66,18 @@ class Lesson:
         return strata(*columns) if columns else None
 
 
+Lessons = Mapping[str, Lesson]
+"""Lessons by the name of the task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What training tells besides the weights.
 
     Attributes:
         log: One row per epoch: epoch, learning_rate, train_loss and, with validation rows,
-            validation_loss (both classes counting the same).
+            validation_loss (both classes counting the same). Of several tasks these are means
+            over the tasks, and each task has columns of its own beside them.
         rows_per_second: Rows learnt from per second of the loop, validation left out.
         waiting: Share of that time spent waiting for batches.
     """
@@ -97,7 +101,7 @@ def mixed_precision(device: torch.device) -> Iterator[None]:
 
 def train(
     net: SiteNetwork,
-    lesson: Lesson,
+    lessons: Lessons,
     settings: TrainSettings,
     session: Session = ALONE,
     *,
@@ -110,7 +114,7 @@ def train(
 
     Args:
         net: An untrained network, or one to go on with.
-        lesson: Rows.
+        lessons: Rows of each task that the network answers; every batch holds rows of all.
         settings: How.
         session: Who is told, and where the place is kept.
         loss: Loss per row; None for that of the network.
@@ -120,16 +124,16 @@ def train(
         averaged = copy.deepcopy(net) if settings.ema else net
         course = Course(net, averaged, _optimiser(net, settings))
         if session.checkpoint is not None:
-            resume(session.checkpoint, course, _identity(lesson, settings))
+            resume(session.checkpoint, course, _identity(lessons, settings))
         pupil, clock = Pupil(course, among, among.together(net), loss or net.loss), _Clock()
         for epoch in range(len(course.log), settings.epochs):
             with _seeded(settings.seed, epoch, among.rank):
-                row = _epoch(pupil, lesson, settings, clock)
+                row = _epoch(pupil, lessons, settings, clock)
             _check_finite(row)
             # Without validation rows the last epoch is the best.
             course.finish(row, row.get("validation_loss", -float(epoch)))
             if session.checkpoint is not None and among.rank == 0:
-                keep(session.checkpoint, course, _identity(lesson, settings))
+                keep(session.checkpoint, course, _identity(lessons, settings))
             session.note(row)
             session.report("training", epoch + 1, settings.epochs)
     net.load_state_dict(course.best)
@@ -168,33 +172,43 @@ class _Clock:
 
 
 def _epoch(
-    pupil: Pupil, lesson: Lesson, settings: TrainSettings, clock: _Clock
+    pupil: Pupil, lessons: Lessons, settings: TrainSettings, clock: _Clock
 ) -> dict[str, float]:
     """Go through the rows once; the row of the log."""
     course = pupil.course
-    epoch, steps = len(course.log), _steps(lesson, settings)
+    epoch, steps = len(course.log), _steps(lessons, settings)
     share = _shape(steps * settings.epochs)
     losses, began = [], time.perf_counter()
-    batches = iter(_batches(pupil, lesson, settings))
+    batches = iter(_batches(pupil, lessons, settings))
     course.net.train()
     for step in range(steps):
         asked = time.perf_counter()
-        batch, size = next(batches)
+        batch, sizes = next(batches)
         clock.waited += time.perf_counter() - asked
         for group in course.optimiser.param_groups:
             group["lr"] = settings.learning_rate * share(epoch * steps + step)
-        losses.append(_step(pupil, batch, size))
+        losses.append(_step(pupil, batch, sizes))
         _follow(course, settings.ema, epoch * steps + step)
-        clock.rows += size
+        clock.rows += sum(sizes.values())
     clock.total += time.perf_counter() - began
-    row = {
-        "epoch": float(epoch),
-        "learning_rate": settings.learning_rate * share(epoch * steps),
-        "train_loss": float(np.mean(losses)),
+    row = {"epoch": float(epoch), "learning_rate": settings.learning_rate * share(epoch * steps)}
+    held = {name: lesson.validation for name, lesson in lessons.items()}
+    judged = {
+        name: validation_loss(course.averaged, name, rows, pupil.loss)
+        for name, rows in held.items()
+        if rows is not None
     }
-    if lesson.validation is not None:
-        row["validation_loss"] = validation_loss(course.averaged, lesson.validation, pupil.loss)
-    return row
+    row |= _told("train_loss", {name: [each[name] for each in losses] for name in losses[0]})
+    return row | _told("validation_loss", {name: [loss] for name, loss in judged.items()})
+
+
+def _told(name: str, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean over tasks and, if there are several, that of each."""
+    means = {task: float(np.mean(values)) for task, values in losses.items()}
+    if not means:
+        return {}
+    each = {f"{name}_{task}": mean for task, mean in means.items()} if len(means) > 1 else {}
+    return {name: float(np.mean(list(means.values())))} | each
 
 
 def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
@@ -203,18 +217,22 @@ def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
     )
 
 
-def _step(pupil: Pupil, part: Batch, size: int) -> float:
-    """Learn from this process's part of a batch of some size; the loss of all of it before."""
+def _step(pupil: Pupil, parts: Mapping[str, Batch], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Learn from this process's part of a batch of some sizes; the loss of all of it before."""
     course, among = pupil.course, pupil.among
-    part = part.to(among.device)
+    moved = {task: part.to(among.device) for task, part in parts.items()}
     with mixed_precision(among.device):
-        out = pupil.together(part.geometry, part.em)
-    value = among.mean(pupil.loss(out.float(), part.targets), size)
+        out = pupil.together({task: part.pictures for task, part in moved.items()})
+    rows, values = sum(sizes.values()), {}
+    for task, part in moved.items():
+        values[task] = pupil.loss(task, out[task].float(), part.targets).sum()
     course.optimiser.zero_grad()
-    value.backward()  # type: ignore[no-untyped-call]
+    among.mean(torch.stack(list(values.values())), rows).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(course.net.parameters(), _CLIP)
     course.optimiser.step()
-    return among.total(value.detach())
+    return {
+        task: among.total(among.mean(value.detach(), sizes[task])) for task, value in values.items()
+    }
 
 
 @torch.no_grad()
@@ -240,15 +258,17 @@ def _check_finite(row: LogRow) -> None:
         )
 
 
-def validation_loss(net: SiteNetwork, rows: Packed, loss: Loss, *, batch_size: int = 64) -> float:
-    """Mean loss over rows, both classes counting the same if the targets are labels."""
+def validation_loss(
+    net: SiteNetwork, task: str, rows: Packed, loss: Loss, *, batch_size: int = 64
+) -> float:
+    """Mean loss over rows of a task, both classes counting the same if the targets are labels."""
     net.eval()
     device = next(net.parameters()).device
     parts = []
     with torch.inference_mode(), mixed_precision(device):
-        for batch in in_order(rows, positions=net.shape.masks, batch_size=batch_size):
+        for batch in in_order(rows, positions=net.shapes[task].masks, batch_size=batch_size):
             moved = batch.to(device)
-            parts.append(loss(net(moved.geometry, moved.em).float(), moved.targets).cpu())
+            parts.append(loss(task, net.ask(task, moved.pictures).float(), moved.targets).cpu())
     values = torch.cat(parts).double().numpy()
     if rows.targets is None or rows.targets.ndim > 1:
         return float(values.mean())
@@ -262,63 +282,99 @@ def in_order(rows: Packed, *, positions: bool, batch_size: int = 64) -> Iterator
         yield batch_of(rows, indices, positions=positions)
 
 
-def _batches(pupil: Pupil, lesson: Lesson, settings: TrainSettings) -> Iterator[tuple[Batch, int]]:
+def _batches(
+    pupil: Pupil, lessons: Lessons, settings: TrainSettings
+) -> Iterator[tuple[dict[str, Batch], dict[str, int]]]:
     """This process's part of the batches of the next epoch, and how many rows each has in all.
 
     The next one is made while this one is learnt from.
     """
-    epoch = len(pupil.course.log)
-    order = np.array_split(_order(lesson, settings, epoch), _steps(lesson, settings))
-    if min(map(len, order)) < pupil.among.world:
-        raise BadInputError(
-            "a batch has fewer rows than there are processes",
-            found=f"{min(map(len, order))} rows, {pupil.among.world} processes",
-            fix="Train with a larger --batch-size",
-        )
-    make = partial(_part, pupil, lesson, (settings.seed, epoch))
+    steps, epoch = _steps(lessons, settings), len(pupil.course.log)
+    counts = epoch_rows(lessons, settings)
+    orders = {
+        task: np.array_split(_order(lesson, settings, epoch, counts[task]), steps)
+        for task, lesson in lessons.items()
+    }
+    _check_sizes(orders, pupil.among.world)
+
+    def make(step: int) -> dict[str, Batch]:
+        key = (settings.seed, epoch, step)
+        return {
+            task: _part(pupil, task, lesson, key, orders[task][step])
+            for task, lesson in lessons.items()
+        }
+
     with ThreadPoolExecutor(1, thread_name_prefix="segmend-batches") as pool:
-        ahead = pool.submit(make, 0, order[0])
-        for step in range(len(order)):
+        ahead = pool.submit(make, 0)
+        for step in range(steps):
             batch = ahead.result()
-            if step + 1 < len(order):
-                ahead = pool.submit(make, step + 1, order[step + 1])
-            yield batch, len(order[step])
+            if step + 1 < steps:
+                ahead = pool.submit(make, step + 1)
+            yield batch, {task: len(order[step]) for task, order in orders.items()}
+
+
+def _check_sizes(orders: Mapping[str, Sequence[NDArray[np.int64]]], processes: int) -> None:
+    """Every process learns from every task in every step."""
+    for task, order in orders.items():
+        smallest = min(map(len, order))
+        if smallest < processes:
+            raise BadInputError(
+                "a batch has fewer rows than there are processes",
+                found=f"{smallest} rows of '{task}', {processes} processes",
+                fix="Train with a larger --batch-size, or give the task a larger --weight",
+            )
 
 
 def _part(
-    pupil: Pupil, lesson: Lesson, key: tuple[int, int], step: int, rows: NDArray[np.int64]
+    pupil: Pupil, task: str, lesson: Lesson, key: tuple[int, ...], rows: NDArray[np.int64]
 ) -> Batch:
     """One process's part of a batch, its rows changed at random as without other processes."""
     numbers = np.arange(pupil.among.rank, len(rows), pupil.among.world)
-    masks = pupil.course.net.shape.masks
-    changes = Changes((*key, step), numbers, swap=lesson.swap, flip=not masks)
+    masks = pupil.course.net.shapes[task].masks
+    changes = Changes(key, numbers, swap=lesson.swap, flip=not masks)
     return batch_of(lesson.train, rows[numbers], positions=masks, changes=changes)
 
 
-def _rounds(lesson: Lesson, settings: TrainSettings) -> int:
-    """How often an epoch goes through the rows."""
-    return math.ceil(settings.epoch_rows / len(lesson.rows))
+def epoch_rows(lessons: Lessons, settings: TrainSettings) -> dict[str, int]:
+    """Rows of each task in an epoch: all of them, in the proportion that the settings weigh."""
+    rows = {
+        task: math.ceil(settings.epoch_rows / len(lesson.rows)) * len(lesson.rows)
+        for task, lesson in lessons.items()
+    }
+    weights = dict(settings.weights)
+    if not weights:
+        return rows
+    unknown = sorted(weights.keys() - lessons.keys())
+    if unknown:
+        raise BadInputError(
+            f"weights for tasks that are not learnt: {', '.join(unknown)}",
+            fix=f"Tasks: {', '.join(lessons)}",
+        )
+    shares = {task: weights.get(task, 1.0) for task in lessons}
+    every, total = sum(rows.values()), sum(shares.values())
+    return {task: max(1, round(every * share / total)) for task, share in shares.items()}
 
 
-def _steps(lesson: Lesson, settings: TrainSettings) -> int:
-    return math.ceil(_rounds(lesson, settings) * len(lesson.rows) / settings.batch_size)
+def _steps(lessons: Lessons, settings: TrainSettings) -> int:
+    return math.ceil(sum(epoch_rows(lessons, settings).values()) / settings.batch_size)
 
 
-def _order(lesson: Lesson, settings: TrainSettings, epoch: int) -> NDArray[np.int64]:
+def _order(lesson: Lesson, settings: TrainSettings, epoch: int, count: int) -> NDArray[np.int64]:
     """Numbers of the rows of an epoch: classes and species equally often, as the settings ask."""
-    rounds, classes, orders = _rounds(lesson, settings), lesson.classes(settings.balance), []
+    rounds = math.ceil(count / len(lesson.rows))
+    classes, orders = lesson.classes(settings.balance), []
     for number in range(epoch * rounds, (epoch + 1) * rounds):
         if classes is None:
             orders.append(epoch_order(len(lesson.rows), settings.seed, number))
         else:
             orders.append(balanced_order(classes, settings.seed, number))
-    return lesson.rows[np.concatenate(orders)]
+    return lesson.rows[np.concatenate(orders)[:count]]
 
 
-def _identity(lesson: Lesson, settings: TrainSettings) -> str:
+def _identity(lessons: Lessons, settings: TrainSettings) -> str:
     """What a checkpoint must agree with to be gone on from."""
-    rows = lesson.rows
-    return repr((settings, [lesson.train.hashes[i] for i in rows]))
+    rows = {task: [lesson.train.hashes[i] for i in lesson.rows] for task, lesson in lessons.items()}
+    return repr((settings, rows))
 
 
 def _shape(total: int) -> Callable[[int], float]:

@@ -10,6 +10,7 @@ sides holds for all views of a row.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE
 from segmend.models.attention import Block, positions
 from segmend.models.losses import label_loss, split_mask_loss
-from segmend.models.net import NetShape, SiteNetwork, of_sites
+from segmend.models.net import Pictures, Shapes, SiteNetwork, of_sites
 from segmend.models.network import NetworkModel
 from segmend.models.views import SIZE
 
@@ -59,12 +60,12 @@ SIZES = {
 class VitNet(SiteNetwork):
     """Pictures of a site to one logit per picture, or to a mask on every geometry view."""
 
-    def __init__(self, shape: NetShape, size: VitSize) -> None:
-        super().__init__(shape)
+    def __init__(self, shapes: Shapes, size: VitSize) -> None:
+        super().__init__(shapes)
         self.size = size
-        if shape.views:
-            self.geometry = nn.Conv2d(shape.channels, size.width, PATCH, stride=PATCH)
-        if shape.planes:
+        if self.views:
+            self.geometry = nn.Conv2d(self.channels, size.width, PATCH, stride=PATCH)
+        if self.planes:
             self.em = nn.Conv2d(len(EM_CHANNELS), size.width, PATCH, stride=PATCH)
         self.cls = positions(1, size.width)
         self.where = positions(1 + (size.image // PATCH) ** 2, size.width)
@@ -75,27 +76,32 @@ class VitNet(SiteNetwork):
             )
         )
         self.norm = nn.LayerNorm(size.width)
-        self.head = (
-            _mask_head(size)
-            if shape.masks
-            else nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(size.width, 1))
+        self.heads = nn.ModuleDict(
+            {
+                task: _mask_head(size) if shape.masks else _score_head(size)
+                for task, shape in shapes.items()
+            }
         )
 
-    def forward(self, geometry: Tensor, em: Tensor) -> Tensor:
-        """Logits (sites, pictures), geometry views first; masks (sites, views, size, size)."""
-        sites = len(geometry)
+    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+        """Logits by task: (sites, pictures), geometry views first; masks (sites, views, ...)."""
+        return {task: self._answer(task, *pictures) for task, pictures in shown.items()}
+
+    def _answer(self, task: str, geometry: Tensor, em: Tensor) -> Tensor:
+        sites, masks = len(geometry), self.shapes[task].masks
         patches = []
-        if self.shape.views:
-            patches.append(of_sites(self.geometry(geometry.flatten(0, 1)), sites))
-        if self.shape.planes and not self.shape.masks:
+        if self.views:
+            views = self.widened(geometry).flatten(0, 1)
+            patches.append(of_sites(self.geometry(views), sites))
+        if self.planes and not masks:
             patches.append(of_sites(self.em(em.flatten(0, 1)), sites))
         tokens = self._encoded(torch.cat(patches, dim=1).flatten(0, 1))
-        if not self.shape.masks:
-            logits: Tensor = self.head(tokens[:, 0]).reshape(sites, -1)
+        if not masks:
+            logits: Tensor = self.heads[task](tokens[:, 0]).reshape(sites, -1)
             return logits
         side = math.isqrt(tokens.shape[1] - 1)
         maps = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
-        a, b = self.head(maps).unbind(1)
+        a, b = self.heads[task](maps).unbind(1)
         return of_sites(b - a, sites)
 
     def _encoded(self, patches: Tensor) -> Tensor:
@@ -105,9 +111,9 @@ class VitNet(SiteNetwork):
         encoded: Tensor = self.norm(self.blocks(tokens + self.where))
         return encoded
 
-    def loss(self, out: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, task: str, out: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy with label smoothing over the pictures of a row; or the mask loss."""
-        if self.shape.masks:
+        if self.shapes[task].masks:
             return split_mask_loss(out, targets)
         smooth = targets * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
         return label_loss(out, smooth[:, None].expand_as(out)).mean(dim=1)
@@ -115,6 +121,10 @@ class VitNet(SiteNetwork):
     def log_odds(self, out: Tensor) -> Tensor:
         """Of the mean probability over the pictures of a site."""
         return torch.logit(torch.sigmoid(out.double()).mean(dim=1), eps=1e-9)
+
+
+def _score_head(size: VitSize) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(size.width, 1))
 
 
 def _mask_head(size: VitSize) -> nn.Sequential:
@@ -131,9 +141,9 @@ class VitTiny(NetworkModel):
     size = "tiny"
     image_size = SIZES["tiny"].image
 
-    def network(self, shape: NetShape) -> SiteNetwork:
+    def network(self, shapes: Shapes) -> SiteNetwork:
         """An untrained transformer."""
-        return VitNet(shape, SIZES[self.size])
+        return VitNet(shapes, SIZES[self.size])
 
 
 class VitBase(VitTiny):

@@ -61,7 +61,9 @@ class ModelContract:
     def trained(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
         """A run trained on the learnable benchmark, and its folder."""
         folder = tmp_path_factory.mktemp("run") / "run"
-        run = train_run(learnable_benchmark(), cls.task, cls.model, folder, settings=cls.settings)
+        run = train_run(
+            learnable_benchmark(), (cls.task,), cls.model, folder, settings=cls.settings
+        )
         return run, folder
 
     def test_it_says_that_it_supports_the_task(self) -> None:
@@ -95,7 +97,7 @@ class ModelContract:
         benchmark = learnable_benchmark()
         settings = replace(self.settings, epochs=min(self.settings.epochs, 2))
         one, other = (
-            train_run(benchmark, self.task, self.model, tmp_path / name, settings=settings)
+            train_run(benchmark, (self.task,), self.model, tmp_path / name, settings=settings)
             for name in ("one", "other")
         )
         _assert_same(one.predict(benchmark, "test"), other.predict(benchmark, "test"), atol=0.0)

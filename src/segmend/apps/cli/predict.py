@@ -18,14 +18,15 @@ from segmend.shards.reader import Benchmark
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("benchmark", type=click.Path(path_type=Path))
+@click.option("--task", default=None, help="Which task, of a run that learnt several.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
-def predict(run: Path, benchmark: Path, split: str, out: Path) -> None:
+def predict(run: Path, benchmark: Path, task: str | None, split: str, out: Path) -> None:
     """Predict with the trained RUN on the rows of one split of BENCHMARK, any benchmark."""
     loaded, opened = load_run(run), Benchmark.open(benchmark)
     with Progress() as progress:
-        progress.say(f"predicting {loaded.task.name} on {benchmark}, split {split}")
-        predictions = loaded.predict(opened, split, report=progress.report)
+        progress.say(f"predicting {loaded.task(task).name} on {benchmark}, split {split}")
+        predictions = loaded.predict(opened, split, task=task, report=progress.report)
     write_predictions(out, predictions)
     click.echo(f"{out}: {len(predictions.hashes)} rows")
     click.echo(f"next: segmend evaluate {benchmark} {out}")

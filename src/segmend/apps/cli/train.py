@@ -10,16 +10,18 @@ import click
 
 from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
+from segmend.core.errors import BadInputError
 from segmend.models.model import BALANCE, INPUTS, MODELS, rank_here
 from segmend.models.run import Beginning, train_run
 from segmend.shards.reader import Benchmark
-from segmend.tasks.registry import TASKS
+from segmend.tasks.registry import TASKS, tasks_named
 
 
 @click.command(
-    epilog="Example: segmend train false_split_correction bench --model fusion --out runs/fusion"
+    epilog="Example: segmend train false_split_correction bench --model fusion --out runs/fusion; "
+    "or one network for all three: segmend train all bench --model fusion --out runs/all"
 )
-@click.argument("task")
+@click.argument("task", metavar="TASKS")
 @click.argument("benchmark", type=click.Path(path_type=Path))
 @click.option("--model", default=None, help=f"One of: {', '.join(MODELS)}.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to create.")
@@ -31,6 +33,13 @@ from segmend.tasks.registry import TASKS
 @click.option("--train-rows", type=click.IntRange(2), default=None, help="Only so many rows.")
 @click.option(
     "--balance", default=None, help=f"What comes equally often, of {', '.join(BALANCE)}; or none."
+)
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="TASK=NUMBER",
+    help="Of several tasks: share of a task in a batch. Default: its share of the rows.",
 )
 @click.option("--start", type=click.Path(path_type=Path), help="Run to fine-tune.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was killed.")
@@ -44,19 +53,24 @@ def train(
     resume: bool,
     tensorboard: bool,
     balance: str | None,
+    weights: tuple[str, ...],
     **asked: Any,
 ) -> None:
-    """Train a model for TASK on the training rows of BENCHMARK.
+    """Train a model for TASKS on the training rows of BENCHMARK.
 
-    TASK is false_split_correction, false_merge_identification or split_mask_generation. Without
-    --model the task's baseline is trained; without --out the run is written to
-    runs/BENCHMARK-TASK-MODEL.
+    TASKS is false_split_correction, false_merge_identification or split_mask_generation, several
+    of these with commas between them, or all: then one network learns them together. Without
+    --model the tasks' baseline is trained; without --out the run is written to
+    runs/BENCHMARK-TASKS-MODEL.
     """
-    name = model or baseline_of(TASKS[task])
+    tasks = tasks_named(task)
+    name = model or baseline_of(tasks)
     folder = out or Path("runs") / f"{benchmark.resolve().name}-{task}-{name}"
     changes = {key: value for key, value in asked.items() if value is not None}
     if balance is not None:
         changes["balance"] = () if balance == "none" else tuple(balance.split(","))
+    if weights:
+        changes["weights"] = tuple(map(_weight, weights))
     settings = replace(MODELS[name].settings, **changes)
     opened = Benchmark.open(benchmark)
     if out is None:
@@ -65,7 +79,7 @@ def train(
         progress.say(f"training {name} for {task} on {benchmark}")
         run = train_run(
             opened,
-            TASKS[task],
+            tasks,
             name,
             folder,
             settings=settings,
@@ -75,4 +89,18 @@ def train(
     if rank_here() > 0:  # of processes that train together one speaks
         return
     click.echo(f"{folder}: {name} trained in {run.config['wall_seconds']:.0f} s")
-    click.echo(f"next: segmend predict {folder} {benchmark} --out predictions.parquet")
+    for each in tasks:
+        which = f" --task {each.name}" if len(tasks) > 1 else ""
+        answers = f"{each.name}.parquet" if which else "predictions.parquet"
+        click.echo(f"next: segmend predict {folder} {benchmark}{which} --out {answers}")
+
+
+def _weight(text: str) -> tuple[str, float]:
+    """TASK=NUMBER taken apart."""
+    task, _, number = text.partition("=")
+    try:
+        return TASKS[task].name, float(number)
+    except ValueError:
+        raise BadInputError(
+            f"'{text}' is not a weight", fix="Write TASK=NUMBER, as split_mask_generation=2"
+        ) from None
