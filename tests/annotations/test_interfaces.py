@@ -10,8 +10,8 @@ from segmend.annotations.interfaces import (
     interface_table,
     read_interface_folder,
     read_interfaces,
-    split_of,
 )
+from segmend.annotations.names import split_of
 from segmend.catalog.interface_volumes import interface_volumes
 from segmend.core.errors import ReadFailedError, SchemaError
 from segmend.testing.standins.l4dense_interfaces import (

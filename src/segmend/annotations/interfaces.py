@@ -10,7 +10,6 @@ own (``axonClasses`` became ``axons/class``), so the same columns are also read 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from segmend.annotations.arrow import category_column
 from segmend.annotations.columns import Categories, Lists
 from segmend.annotations.matlab import MatlabFile, open_matlab
+from segmend.annotations.names import Split, split_of
 from segmend.core.errors import ReadFailedError
 from segmend.core.ids import Ids
 
@@ -50,7 +50,6 @@ LAYOUTS = {
 SEGMENTATION = "segmentation"
 
 Layout = Literal["root", "group"]
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,22 +178,6 @@ def interface_table(files: Mapping[str, Interfaces]) -> pa.Table:
         for name, made in files.items()
     ]
     return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-
-
-def split_of(name: str) -> Split | None:
-    """Whether a file's name says training or test; None if neither or both.
-
-    Names of the published files are not known: a name that says nothing decides nothing.
-    """
-    # trainingSet-3 and SynEM_TestSet are told by their words.
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    said: set[Split] = set()
-    for word in words:
-        if word.lower() in ("train", "training"):
-            said.add("train")
-        elif word.lower() in ("test", "testing"):
-            said.add("test")
-    return said.pop() if len(said) == 1 else None
 
 
 def _layout(file: MatlabFile) -> Layout:

@@ -45,6 +45,7 @@ class TableTruth:
         axons: Neuron of each axon, in the order of their ids.
         dendrites: Neuron of each dendrite.
         members: Supervoxels of each neuron.
+        heads: Supervoxels that are spine heads: every second synapse onto a dendrite is on one.
         counts: Synapses by row and column of the connectome.
     """
 
@@ -53,6 +54,7 @@ class TableTruth:
     axons: tuple[int, ...]
     dendrites: tuple[int, ...]
     members: dict[int, tuple[int, ...]]
+    heads: tuple[int, ...]
     counts: dict[tuple[int, int], int]
 
 
@@ -103,7 +105,20 @@ def _truth(tissue: Tissue) -> TableTruth:
         if s.pre_neuron in axons and s.post_neuron in dendrites
     )
     held = {neuron: tuple(sorted(ids)) for neuron, ids in members.items()}
-    return TableTruth(supervoxels, mapped, axons, dendrites, held, dict(counts))
+    onto = [s for s in tissue.synapses if s.post_neuron in dendrites]
+    heads = {supervoxel_at(tissue, supervoxels, s.post_point_nm)[1] for s in onto[::2]}
+    return TableTruth(
+        supervoxels, mapped, axons, dendrites, held, tuple(sorted(heads)), dict(counts)
+    )
+
+
+def supervoxel_at(
+    tissue: Tissue, supervoxels: NDArray[np.uint32], point: Point
+) -> tuple[tuple[int, int, int], int]:
+    """The voxel ``(z, y, x)`` that holds a point, and its supervoxel."""
+    spec = tissue.spec
+    at = VoxelGrid(spec.voxel_size, (0, 0, 0), spec.shape).voxel_at(point)
+    return at, int(supervoxels[at])
 
 
 class _Writer:
@@ -131,7 +146,7 @@ class _Writer:
         ]
         somata = [n for n in neurons if kinds[n] == "soma"]
         neuron_ids = [somata.index(n) + 1 if n in somata else 0 for n in neurons]
-        heads = self._heads()
+        heads = self._truth.heads
         volume = np.prod(self._tissue.spec.voxel_size) / 1e9
         with _file(path) as file:
             self._neurites(file, "dendrites", neurons, codes, TARGET_CLASSES)
@@ -142,7 +157,7 @@ class _Writer:
             file["spineHeads/volume"] = (sizes * volume).astype(np.float32)
 
     def synapses(self, path: Path) -> None:
-        synapses, truth, heads = self._tissue.synapses, self._truth, self._heads()
+        synapses, truth, heads = self._tissue.synapses, self._truth, self._truth.heads
         pre = [self._at(s.pre_point_nm) for s in synapses]
         post = [self._at(s.post_point_nm) for s in synapses]
         center = [self._at(s.center_nm) for s in synapses]
@@ -203,16 +218,10 @@ class _Writer:
         matrix = np.array(rows, np.uint32)
         file[key] = matrix.T if self._columns_first else matrix
 
-    def _heads(self) -> tuple[int, ...]:
-        """Every second synapse onto a dendrite is on a spine head of one supervoxel."""
-        onto = [s for s in self._tissue.synapses if s.post_neuron in self._truth.dendrites]
-        return tuple(sorted({self._at(s.post_point_nm)[1] for s in onto[::2]}))
-
     def _at(self, point: Point) -> tuple[list[int], int]:
         """One-based x, y, z of the voxel that holds a point, and its supervoxel."""
-        spec = self._tissue.spec
-        z, y, x = VoxelGrid(spec.voxel_size, (0, 0, 0), spec.shape).voxel_at(point)
-        return [x + 1, y + 1, z + 1], int(self._truth.supervoxels[z, y, x])
+        (z, y, x), supervoxel = supervoxel_at(self._tissue, self._truth.supervoxels, point)
+        return [x + 1, y + 1, z + 1], supervoxel
 
 
 def _id(known: tuple[int, ...], item: int) -> int:
