@@ -13,7 +13,7 @@ import pytest
 from sklearn import metrics as peer
 
 from segmend.core.errors import BadInputError, NoSamplesError, ReadFailedError
-from segmend.evaluate.evaluate import Judging, accepted_leaks, evaluate
+from segmend.evaluate.evaluate import Judging, evaluate
 from segmend.evaluate.result import Result
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.evaluate.scores import Resampling
@@ -27,6 +27,7 @@ from segmend.metrics.cuts import cut_f_score, split_mask_rand
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.model import pack_masks
 from segmend.shards.layout import PLAN_FILE
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
@@ -234,7 +235,7 @@ def test_neurons_of_equal_number_in_other_volumes_are_others(benchmark, monkeypa
 
 
 def test_accepted_leaks_come_from_the_plan(benchmark, labelled, tmp_path) -> None:
-    assert accepted_leaks(benchmark) == ()
+    assert accepted_leaks(benchmark.source) == ()
     plan = benchmark.folder / PLAN_FILE
     try:
         plan.write_text(json.dumps({"accepted_leaks": ["view", "lineage"]}))
@@ -243,10 +244,10 @@ def test_accepted_leaks_come_from_the_plan(benchmark, labelled, tmp_path) -> Non
         assert "accepted leaks: view, lineage" in result_text(result)
         plan.write_text('{"accepted_leaks": "view"}')
         with pytest.raises(BadInputError, match="must list its accepted_leaks"):
-            accepted_leaks(benchmark)
+            accepted_leaks(benchmark.source)
         plan.write_text("{")
         with pytest.raises(ReadFailedError, match=r"plan\.json"):
-            accepted_leaks(benchmark)
+            accepted_leaks(benchmark.source)
     finally:
         plan.unlink()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from segmend.apps.cli.main import segmend
-from segmend.core.errors import BadInputError, OutputError
+from segmend.core.errors import BadInputError, OutputError, ReadFailedError
+from segmend.shards.layout import PLAN_FILE
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.migrate import migrate
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
@@ -85,6 +88,24 @@ def test_losses_are_counted_and_on_the_card(bench: Path, tmp_path: Path) -> None
     assert "(`render_from_masks`)" in (out / "README.md").read_text()
     assert Benchmark.open(out).version == "v1"
     assert verify(out).ok
+
+
+def test_accepted_leaks_outlive_migrations(bench: Path, tmp_path: Path) -> None:
+    """Without a plan the card says them: `segmend evaluate` prints them beside every score."""
+    original = tmp_path / "original"
+    shutil.copytree(bench, original)
+    plan = {"accepted_leaks": ["view", "lineage"], "sources": []}
+    (original / PLAN_FILE).write_text(json.dumps(plan))
+    migrate(Benchmark.open(original), tmp_path / "v1", "v1")
+    migrate(Benchmark.open(tmp_path / "v1"), tmp_path / "v2", "v2")
+    for version in ("v1", "v2"):
+        migrated = tmp_path / version
+        assert not (migrated / PLAN_FILE).exists()
+        assert accepted_leaks(Benchmark.open(migrated).source) == ("view", "lineage")
+    card = (tmp_path / "v2" / "README.md").read_text()
+    (tmp_path / "v2" / "README.md").write_text(card.replace('["view", "lineage"]', '["view"'))
+    with pytest.raises(ReadFailedError, match=r"README\.md"):
+        accepted_leaks(Benchmark.open(tmp_path / "v2").source)
 
 
 def test_nothing_is_migrated_to_where_it_is(bench: Path, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmend.core.errors import BadInputError, ReadFailedError
+from segmend.core.errors import BadInputError
 from segmend.evaluate.predictions import KEY, check_hashes
 from segmend.evaluate.result import FORMAT, Result
 from segmend.evaluate.scored_rows import ScoredRows, scored_rows
@@ -19,7 +18,7 @@ from segmend.metrics.cuts import cut_f_score, split_mask_rand
 from segmend.metrics.masks import split_mask_iou
 from segmend.models.model import Predictions
 from segmend.models.run import benchmark_sha256, versions
-from segmend.shards.layout import PLAN_FILE
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import decode_row
 from segmend.tasks.registry import TASKS
@@ -99,7 +98,7 @@ def evaluate(
         benchmark=benchmark.name,
         benchmark_sha256=predictions.benchmark,
         split=predictions.split,
-        accepted_leaks=accepted_leaks(benchmark),
+        accepted_leaks=accepted_leaks(benchmark.source),
         n_rows=len(rows.hashes),
         n_positives=int(rows.labels.sum()) if task.target_kind == "binary" else None,
         n_clusters=n_clusters,
@@ -115,26 +114,6 @@ def evaluate(
         groups=groups,
         environment=versions(),
     )
-
-
-def accepted_leaks(benchmark: Benchmark) -> tuple[str, ...]:
-    """The leaks that the plan of a benchmark declares; none if it has no plan.
-
-    Raises:
-        ReadFailedError: if the plan cannot be read.
-        BadInputError: if it does not say which leaks.
-    """
-    path, content = f"{benchmark.source.url}/{PLAN_FILE}", benchmark.source.store.read(PLAN_FILE)
-    if content is None:
-        return ()
-    try:
-        plan = json.loads(content)
-    except ValueError as error:
-        raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
-    leaks = plan.get("accepted_leaks", []) if isinstance(plan, dict) else None
-    if not isinstance(leaks, list) or not all(isinstance(leak, str) for leak in leaks):
-        raise BadInputError(f"{path} must list its accepted_leaks as strings", found=repr(leaks))
-    return tuple(leaks)
 
 
 def check_predictions(

@@ -145,6 +145,7 @@ def _header(facts: CardFacts, counts: Counts) -> str:
         f"license: {json.dumps(facts.license)}",
         f"size_categories: [{json.dumps(size)}]",
         f"tags: {json.dumps(list(facts.tags))}",
+        f"accepted_leaks: {json.dumps(list(facts.accepted_leaks))}",
         "configs:",
         "- config_name: default",
         "  default: true",

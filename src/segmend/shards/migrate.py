@@ -15,6 +15,7 @@ from segmend.core.sample import SchemaVersion
 from segmend.shards.card import CardFacts, Source, plan_sources
 from segmend.shards.finish import finish
 from segmend.shards.layout import PLAN_FILE, ShardRecord, shard_path
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.reader import Benchmark
 from segmend.shards.rows import Row
 from segmend.shards.versions import LOSSES, as_v1, as_v2
@@ -98,31 +99,29 @@ def _facts(benchmark: Benchmark, version: SchemaVersion, losses: Counter[str]) -
     lines = [f"{n:,} rows: {LOSSES[name]} (`{name}`)." for name, n in sorted(losses.items())]
     left_out = {f"migration: {name}": losses[name] for name in ("no_render",) if losses[name]}
     licence = benchmark.licence or "other"
-    sources, accepted = _told(benchmark, licence)
     return CardFacts(
         pretty_name=f"{benchmark.name} in schema {version}",
         summary=f"{benchmark.name} ({benchmark.revision}, schema {benchmark.version}) migrated to "
         f"schema {version} by segmend.",
         license=licence,
-        sources=sources,
-        accepted_leaks=accepted,
+        sources=_sources(benchmark, licence),
+        accepted_leaks=accepted_leaks(benchmark.source),
         provenance=tuple(lines),
         left_out=left_out,
     )
 
 
-def _told(benchmark: Benchmark, licence: str) -> tuple[tuple[Source, ...], tuple[str, ...]]:
-    """Sources and accepted leaks of the original: of its plan, where it was built from one.
+def _sources(benchmark: Benchmark, licence: str) -> tuple[Source, ...]:
+    """Sources of the original: of its plan, where it was built from one.
 
     Raises:
         ReadFailedError: if it has a plan that cannot be read.
     """
     content = benchmark.source.store.read(PLAN_FILE)
     if content is None:
-        return (Source(benchmark.source.url, licence, "See the card of the original."),), ()
+        return (Source(benchmark.source.url, licence, "See the card of the original."),)
     try:
-        plan = json.loads(content)
-        return plan_sources(plan["sources"]), tuple(plan["accepted_leaks"])
+        return plan_sources(json.loads(content)["sources"])
     except (ValueError, KeyError, TypeError) as error:
         raise ReadFailedError(
             f"cannot read {benchmark.source.url}/{PLAN_FILE}",

@@ -146,12 +146,16 @@ def _check_revision(url: str, wanted: str, told: str, digest: str) -> None:
     )
 
 
-def _licence(store: Store) -> str:
-    """The licence that the head of a card declares."""
+def card_head(store: Store) -> str:
+    """The YAML at the head of a card, as text; empty if there is none."""
     card = store.read(CARD)
     if card is None:
         return ""
     text = card.decode("utf-8", "replace")
-    head = text[4:].partition("\n---")[0] if text.startswith("---\n") else ""
-    found = _LICENCE.search(head)
+    return text[4:].partition("\n---")[0] if text.startswith("---\n") else ""
+
+
+def _licence(store: Store) -> str:
+    """The licence that the head of a card declares."""
+    found = _LICENCE.search(card_head(store))
     return found["licence"].strip("'\"") if found else ""

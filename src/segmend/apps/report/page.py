@@ -13,12 +13,12 @@ from segmend.apps.report.curves import Scored, curves_svg
 from segmend.apps.report.samples import shown_samples
 from segmend.apps.tables import count_rows
 from segmend.core.sample import SPLITS
-from segmend.evaluate.evaluate import accepted_leaks
 from segmend.evaluate.result import Result, Score
 from segmend.evaluate.scored_rows import scored_rows
 from segmend.models.model import Predictions
 from segmend.shards import finish
 from segmend.shards.layout import PLAN_FILE
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 
@@ -65,7 +65,7 @@ def _facts(benchmark: Benchmark) -> dict[str, Any]:
         "title": plan.get("name", benchmark.folder.resolve().name),
         "summary": f"{len(benchmark):,} rows in {len(benchmark.shards)} shards, "
         f"{sum(s.size_bytes for s in benchmark.shards) / 1e6:,.0f} MB.",
-        "accepted_leaks": accepted_leaks(benchmark),
+        "accepted_leaks": accepted_leaks(benchmark.source),
         "splits": SPLITS,
         "counts": count_rows(counts),
         "left_out": sorted(plan.get("excluded", {}).items(), key=lambda item: -item[1]),

@@ -17,10 +17,10 @@ from segmend.evaluate.audit.origins import shared
 from segmend.evaluate.audit.rows import AuditedRows, audited_rows
 from segmend.evaluate.audit.strata import within
 from segmend.evaluate.audit.twins import Twins, exact_twins, near_twins
-from segmend.evaluate.evaluate import accepted_leaks
 from segmend.metrics.bootstrap import cluster_bootstrap
 from segmend.metrics.classification import auroc, auroc_resampled
 from segmend.shards.layout import AUDIT_FILE
+from segmend.shards.leaks import accepted_leaks
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_file
 from segmend.tasks.statistics import PROBES, Probe
@@ -127,7 +127,7 @@ def audit(
         SchemaError: if it holds something else than the schema says.
     """
     rows = audited_rows(benchmark, progress=progress)
-    accepted = accepted_leaks(benchmark) if benchmark.source.folder else ()
+    accepted = accepted_leaks(benchmark.source)
     return Audit(
         format=FORMAT,
         benchmark_sha256=benchmark.sha256,
