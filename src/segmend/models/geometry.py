@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, NoSamplesError, SegmendError
 from segmend.loaders.examples import Examples, Reading, examples
+from segmend.loaders.packed.beside import cache_of
 from segmend.models.features import feature_names, row_features
 from segmend.models.model import (
     ALONE,
@@ -58,7 +60,7 @@ class GeometryBoosting:
     ) -> Sequence[LogRow]:
         """Grow trees on the training split, keep the number that validation likes best."""
         (task,) = tasks
-        rows, labels = _lesson(benchmark, task, settings, session.report)
+        rows, labels = _lesson(benchmark, task, settings, session)
         if len(np.unique(labels)) < 2:
             raise NoSamplesError(
                 f"the training split of '{task.name}' has one class only",
@@ -66,7 +68,7 @@ class GeometryBoosting:
                 fix="Build a benchmark with edits and controls",
             )
         trees = _grow(rows, labels, settings.seed)
-        log = _log(trees, (rows, labels), _validation(benchmark, task, session.report))
+        log = _log(trees, (rows, labels), _validation(benchmark, task, session))
         best = min(log, key=lambda row: row.get("validation_loss", -row["trees"]))
         self._features = feature_names(dual=task.dual)
         self._trees = trees.first(int(best["trees"]))
@@ -82,7 +84,7 @@ class GeometryBoosting:
                 found=f"it was {'trained on other features' if self._trees else 'never trained'}",
                 fix="Train it on this task",
             )
-        rows = _rows(benchmark, task, split)
+        rows = _rows(benchmark, task, split, cache_of(benchmark).path)
         scores = _sigmoid(self._trees.log_odds(_features(rows, task, report)))
         return Answers(tuple(map(str, rows.hashes)), scores=scores)
 
@@ -103,28 +105,27 @@ class GeometryBoosting:
 
 
 def _table(
-    benchmark: Benchmark, task: Task, split: str, report: Report
+    benchmark: Benchmark, task: Task, split: str, session: Session
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    rows = _rows(benchmark, task, split)
-    return _features(rows, task, report), rows.labels
+    rows = _rows(benchmark, task, split, session.packed)
+    return _features(rows, task, session.report), rows.labels
 
 
 def _lesson(
-    benchmark: Benchmark, task: Task, settings: TrainSettings, report: Report
+    benchmark: Benchmark, task: Task, settings: TrainSettings, session: Session
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Features and labels of the training rows that the settings choose."""
-    rows = _rows(benchmark, task, "train")
+    rows = _rows(benchmark, task, "train", session.packed)
     chosen = settings.chosen(rows.hashes)
     if chosen is None:
         chosen = np.arange(len(rows))
-    return _features(rows, task, report, chosen), rows.labels[chosen]
+    return _features(rows, task, session.report, chosen), rows.labels[chosen]
 
 
-def _rows(benchmark: Benchmark, task: Task, split: str) -> Examples:
+def _rows(benchmark: Benchmark, task: Task, split: str, packed: Path | None) -> Examples:
     """The rows of a task without their EM, which is not even read."""
-    return examples(
-        benchmark, replace(task, input_columns=(GEOMETRY,)), split, Reading(targets=False)
-    )
+    shown = replace(task, input_columns=(GEOMETRY,))
+    return examples(benchmark, shown, split, Reading(targets=False, packed=packed))
 
 
 def _features(
@@ -145,11 +146,11 @@ def _features(
 
 
 def _validation(
-    benchmark: Benchmark, task: Task, report: Report
+    benchmark: Benchmark, task: Task, session: Session
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Features and labels of the validation split, None where it has no rows."""
     try:
-        return _table(benchmark, task, "validation", report)
+        return _table(benchmark, task, "validation", session)
     except NoSamplesError:
         return None
 

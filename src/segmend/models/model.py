@@ -56,12 +56,14 @@ class Session:
         checkpoint: Folder in which a network keeps its place after each epoch, and goes on from;
             None keeps none. Models that train in seconds keep none either.
         start: Weights to start from instead of random ones, for networks.
+        packed: Packed cache to read the rows from, with the same bits; None reads the shards.
     """
 
     report: Report = quiet
     note: Note = _forgotten
     checkpoint: Path | None = None
     start: Arrays | None = None
+    packed: Path | None = None
 
 
 ALONE = Session()

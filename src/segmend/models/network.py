@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.sample import CHANNELS, EM_CHANNELS, IMAGE_SIZE
-from segmend.loaders.examples import Reading, examples
+from segmend.loaders.examples import Examples, Reading, examples
+from segmend.loaders.packed.beside import cache_of
 from segmend.metrics.calibration import apply_temperature, fit_temperature
 from segmend.models.batches import Batch, swapped_images
 from segmend.models.model import (
@@ -79,8 +80,10 @@ class NetworkModel:
             for task in tasks:
                 folder = Path(place, task.name)
                 folder.mkdir()
-                rows = self._packed(benchmark, task, "train", folder / "train", session.report)
-                held = self._validation(benchmark, task, folder / "validation", session.report)
+                reading = Reading(packed=session.packed)
+                found = examples(benchmark, self._shown(task), "train", reading)
+                rows = self._packed(found, folder / "train", session.report)
+                held = self._validation(benchmark, task, folder / "validation", session)
                 chosen = settings.chosen(rows.hashes)
                 lessons[task.name] = Lesson(rows, held, swap=task.dual, chosen=chosen)
                 _check_classes(task, lessons[task.name])
@@ -110,7 +113,9 @@ class NetworkModel:
             )
         with TemporaryDirectory(prefix="segmend-") as place:
             folder = Path(place, split)
-            rows = self._packed(benchmark, task, split, folder, report, targets=False)
+            reading = Reading(targets=False, packed=cache_of(benchmark).path)
+            found = examples(benchmark, self._shown(task), split, reading)
+            rows = self._packed(found, folder, report)
             if task.target_kind == "binary":
                 scores = self._probabilities(task.name, rows)
                 scores = apply_temperature(scores, self._temperatures[task.name])
@@ -171,30 +176,24 @@ class NetworkModel:
         planes = 0 if self._inputs == "geometry" else len(task.planes)
         return NetShape(len(self._views(task)), planes, masks=masks, dual=task.dual)
 
-    def _packed(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        folder: Path,
-        report: Report,
-        *,
-        targets: bool = True,
-    ) -> Packed:
-        if self._inputs == "geometry":  # then EM is not even read
-            task = replace(task, input_columns=(GEOMETRY,))
-        rows = examples(benchmark, task, split, Reading(targets=targets))
+    def _shown(self, task: Task) -> Task:
+        """The task with what this model is shown: without EM, that is not even read."""
+        return replace(task, input_columns=(GEOMETRY,)) if self._inputs == "geometry" else task
+
+    def _packed(self, rows: Examples, folder: Path, report: Report) -> Packed:
         folder.mkdir()
-        return pack(rows, self._views(task), folder, size=self.image_size, report=report)
+        return pack(rows, self._views(rows.task), folder, size=self.image_size, report=report)
 
     def _validation(
-        self, benchmark: Benchmark, task: Task, folder: Path, report: Report
+        self, benchmark: Benchmark, task: Task, folder: Path, session: Session
     ) -> Packed | None:
         """The validation split, None where it has no rows for the task."""
+        reading = Reading(packed=session.packed)
         try:
-            return self._packed(benchmark, task, "validation", folder, report)
+            rows = examples(benchmark, self._shown(task), "validation", reading)
         except NoSamplesError:
             return None
+        return self._packed(rows, folder, session.report)
 
     def _fitted_temperature(self, task: str, rows: Packed | None) -> float:
         """1 where validation has no rows, or rows of one class only, and for masks."""

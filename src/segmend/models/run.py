@@ -27,6 +27,7 @@ from segmend.core.errors import (
     SegmendError,
     require,
 )
+from segmend.loaders.packed.beside import cache_of
 from segmend.models.card import CARD, model_card
 from segmend.models.model import (
     MODELS,
@@ -133,11 +134,14 @@ class Beginning:
         resume: Whether to go on from where a killed one of the same name stood, if there is one.
         start: Run folder whose weights to start from (fine-tuning); None starts from random ones.
         tensorboard: Whether to write the log for TensorBoard too.
+        packed: Packed cache to read rows from; None takes the one beside the benchmark, where
+            there is one that can be used. What is learnt is the same.
     """
 
     resume: bool = False
     start: str | Path | None = None
     tensorboard: bool = False
+    packed: str | Path | None = None
 
 
 def train_run(
@@ -180,13 +184,15 @@ def train_run(
     trained, start = entry.create(), None
     if beginning.start is not None:
         start = _starting_weights(Path(beginning.start), model, names)
+    packed = cache_of(benchmark, beginning.packed).path
     began = time.perf_counter()
     with _training(folder, beginning, keeps="torch" in entry.needs) as (place, note):
-        session = Session(report=report, note=note, checkpoint=place, start=start)
+        session = Session(report=report, note=note, checkpoint=place, start=start, packed=packed)
         log = trained.fit(benchmark, tasks, settings, session)
     config = _config(benchmark, tasks, model, settings) | {
         "wall_seconds": round(time.perf_counter() - began, 3),
         "start": None if beginning.start is None else str(beginning.start),
+        "packed": None if packed is None else str(packed),
         "model_config": trained.config(),
     }
     run = Run(folder.name, tuple(tasks), trained, config)

@@ -10,6 +10,7 @@ import click
 
 from segmend.apps.cli.options import as_json, workers
 from segmend.apps.progress import Progress
+from segmend.loaders.packed.beside import place_beside
 from segmend.loaders.packed.build import pack as pack_benchmark
 from segmend.shards.reader import Benchmark
 
@@ -39,7 +40,7 @@ def pack(
     benchmark changed is refused until it is packed again.
     """
     opened = Benchmark.open(benchmark)
-    folder = out or opened.folder.with_name(f"{opened.folder.name}.packed")
+    folder = out or place_beside(opened.folder)
     with Progress(quiet=as_json) as progress:
         done = pack_benchmark(
             opened,

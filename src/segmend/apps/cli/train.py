@@ -11,6 +11,7 @@ import click
 from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
 from segmend.core.errors import BadInputError
+from segmend.loaders.packed.beside import cache_of
 from segmend.models.model import BALANCE, INPUTS, MODELS, rank_here
 from segmend.models.run import Beginning, train_run
 from segmend.shards.reader import Benchmark
@@ -43,6 +44,11 @@ from segmend.tasks.registry import TASKS, tasks_named
 )
 @click.option("--start", type=click.Path(path_type=Path), help="Run to fine-tune.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was killed.")
+@click.option(
+    "--packed",
+    type=click.Path(path_type=Path),
+    help="Packed cache to read from (default: BENCHMARK.packed, where it is up to date).",
+)
 @click.option("--tensorboard", is_flag=True, help="Write the log for TensorBoard too.")
 def train(
     task: str,
@@ -51,6 +57,7 @@ def train(
     out: Path | None,
     start: Path | None,
     resume: bool,
+    packed: Path | None,
     tensorboard: bool,
     balance: str | None,
     weights: tuple[str, ...],
@@ -77,13 +84,18 @@ def train(
         folder.parent.mkdir(exist_ok=True)
     with Progress(quiet=rank_here() > 0) as progress:
         progress.say(f"training {name} for {task} on {benchmark}")
+        cache = cache_of(opened, packed)
+        if cache.path is not None:
+            progress.say(f"rows are read from {cache.path}")
+        elif cache.why_not:
+            progress.say(f"rows are read from the shards: {cache.why_not}")
         run = train_run(
             opened,
             tasks,
             name,
             folder,
             settings=settings,
-            beginning=Beginning(resume=resume, start=start, tensorboard=tensorboard),
+            beginning=Beginning(resume, start, tensorboard, packed),
             report=progress.report,
         )
     if rank_here() > 0:  # of processes that train together one speaks
