@@ -9,9 +9,11 @@ import pytest
 
 from segmend.apps.building import Order, build_benchmark
 from segmend.apps.progress import Progress
+from segmend.build.frozen import read_frozen
 from segmend.build.plan import make_plan
 from segmend.build.settings import load_settings
 from segmend.core.errors import PlanError, VerificationError
+from segmend.core.sample import SAMPLE_TYPES
 from segmend.edits.cave_record import read_cave_record
 from segmend.edits.cave_server import Manners, open_cave
 from segmend.edits.frozen import open_frozen
@@ -29,13 +31,22 @@ from segmend.store.retry import RetryPolicy
 from segmend.testing import faults
 from segmend.testing.edit_logs import dvid_messages, webknossos_versions, write_tissue
 from segmend.testing.fake_cave import fake_cave
+from segmend.testing.fake_cave_defects import every_defect
 from segmend.testing.plans import TISSUE, write_plan
 
 pytestmark = pytest.mark.usefixtures("token_home")
 
 SAMPLES = """
-types = ["merge_edit", "split_edit", "adjacent_control"]
 adjacent_per_merge = 1
+junction_min_purity = 0.9
+"""
+
+CONTROLS = """
+adjacent = 3
+edits = ["merge", "split"]
+proofread = "proofreading_status_and_strategy"
+synapses = "synapses"
+scores = ["cleft_score", "connection_score", "ach"]
 """
 
 
@@ -44,10 +55,13 @@ def planned(file: Path, source: str, more: str) -> Path:
     return write_plan(file, edits=f'source = "{source}"', samples=SAMPLES, source=more)
 
 
-def frozen_from(history, until, folder: Path, *, choose=faults.no_fault):
+def frozen_from(history, until, folder: Path, *, choose=faults.no_fault, defects=None):
     manners = Manners(policy=RetryPolicy(attempts=4, base_s=0.01, cap_s=0.02))
-    with fake_cave(history, faults=choose) as cave, Ledger(folder / "h", create=True) as ledger:
-        record = read_cave_record(cave.record(), where="the test's")
+    with (
+        fake_cave(history, faults=choose, defects=defects) as cave,
+        Ledger(folder / "h", create=True) as ledger,
+    ):
+        record = read_cave_record(cave.record(controls=CONTROLS), where="the test's")
         harvest(ledger, open_cave(record, manners=manners), record, until=until)
         # The port of a loopback server is not part of a history.
         ledger.set_fact("record", str(ledger.fact("record")).replace(cave.url, "http://fake"))
@@ -84,8 +98,34 @@ def test_a_benchmark_from_a_cave_is_the_same_bytes_twice_even_where_calls_fail(
         bench = built(tmp_path / name)
         assert verify(bench).problems == ()
         found[name] = bytes_of(bench)
+        kinds = {kind for kind, _ in read_frozen(bench).counts()}
+        assert kinds == set(SAMPLE_TYPES)
     assert found["a"].keys() == found["b"].keys()
     assert found["a"] == found["b"]
+
+
+def test_with_every_defect_the_questions_are_the_same_or_named(history, until, tmp_path):
+    """5 % of the calls fail besides: what is asked is what would be asked, the rest is counted."""
+    failing = faults.seeded(3, [faults.status(503), faults.hang_up(), faults.cut(5)], rate=0.05)
+    wrong = every_defect(0.15, seed=5)
+    found, asked = {}, {}
+    for name, how in (("a", {}), ("b", {"choose": failing, "defects": wrong})):
+        folder = tmp_path / name
+        folder.mkdir()
+        found[name] = frozen_from(history, until, folder, **how)
+        plan = make_plan(load_settings(plan_file(folder, "frozen")), folder)
+        asked[name] = {row.combined_hash for unit in plan.units for row in unit.candidates}
+        # The account of the history is in the plan's.
+        for kind in found[name].control_kinds:
+            closure = found[name].control_closure(kind)
+            for reason, number in (closure.dropped + closure.failed).items():
+                assert plan.excluded[f"samples: {kind}: {reason}"] >= number
+    assert set() != asked["b"] < asked["a"]
+    for kind in found["b"].control_kinds:
+        controls = [{(c.source_id, c.root_ids) for c in found[n].controls(kind)} for n in "ab"]
+        assert controls[1] <= controls[0]
+    assert found["b"].closure.failed
+    assert found["b"].control_closure("synapse_control").failed.total() == 0
 
 
 def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
@@ -210,7 +250,7 @@ def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
             (row.kind, *sorted(row.segments), *sorted(row.sides))
             for unit in make_plan(load_settings(plan_name), tmp_path).units
             for row in unit.candidates
-            if row.kind != "adjacent_control"
+            if row.kind.endswith("_edit")
         }
         for plan_name in (file, plan_file(tmp_path, "synthetic-log"))
     }

@@ -39,8 +39,8 @@ class Source(Table, frozen=True):
             default all of it. What a view shows may lie beyond.
         automatic: The label layer that is proofread.
         neurons: The label layer that says what belongs together.
-        edits: With ``edits.source = "frozen"``: the folder of its frozen edits; starts at the
-            plan's folder.
+        edits: With ``edits.source = "frozen"``: the folder of its frozen edits, and of the controls
+            that were frozen with them; starts at the plan's folder.
     """
 
     dataset: str

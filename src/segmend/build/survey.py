@@ -19,6 +19,7 @@ from segmend.edits.operation import EditSet, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.overlap_table import overlap_table
 from segmend.edits.placed import Ground, placed_edits
+from segmend.edits.placed_controls import PlacedControls, placed_controls
 from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
 from segmend.edits.synthetic_log import synthetic_log_edits
 from segmend.render.site import Layers
@@ -119,6 +120,13 @@ def _candidates(
 ) -> tuple[Candidate, ...]:
     found = found_edits(one, settings)
     record = one.dataset.record
+    controls = PlacedControls()
+    if one.frozen is not None:
+        controls = placed_controls(one.frozen, Ground(found.automatic, found.neurons, one.grid))
+    asked = settings.samples.types
+    excluded.update(
+        {f"samples: {w}": n for w, n in controls.excluded.items() if w.partition(":")[0] in asked}
+    )
     context = SampleContext(
         dataset=record.name,
         version=record.version,
@@ -129,10 +137,13 @@ def _candidates(
         neurons=found.neurons,
         contacts=found.contacts,
         edits=found.edits,
-        synapses=_synapses(one, found.automatic, excluded),
+        synapses=_synapses(one, found.automatic, excluded)
+        if controls.synapses is None
+        else controls.synapses,
         rules=_sample_rules(settings),
         seed=settings.seed,
         supervoxels=found.supervoxels,
+        controls=controls,
     )
     drawn = draw_candidates(context, settings.samples.types)
     for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from segmend.core.errors import BadInputError
 from segmend.core.registry import unknown_name
+from segmend.edits.operation import EditKind
 
 RECORDS = Path(__file__).with_name("records")
 
@@ -52,12 +53,14 @@ class Batches(_Table, frozen=True):
         details: Operations per request for details; their numbers go into the URL.
         tables: Supervoxels per look-up of roots.
         leaves: Roots per request for the pieces of a root.
+        synapses: Presynaptic roots per request for synapses.
     """
 
     logs: Count = 50
     details: Count = 100
     tables: Count = 5000
     leaves: Count = 20
+    synapses: Count = 20
 
 
 class Rules(_Table, frozen=True):
@@ -96,6 +99,46 @@ class Rules(_Table, frozen=True):
         return any((*asked, self.min_path_um)) or self.max_root_chunks < 2**62
 
 
+class Controls(_Table, frozen=True):
+    """Which controls are asked for beside the edits; by default none.
+
+    Attributes:
+        adjacent: Most neighbours of one edit: roots that share a face with a root of the edit in a
+            cube around it, just before a merge and just after a split; 0: none. Published: 3.
+        edits: Kinds of edit whose neighbours are looked for. Published: merges alone.
+        cube_nm: Edge of the cube. Published: 500.
+        proofread: Table of proofread neurons, by which a plan finds where true neurons branch;
+            empty: no junction controls.
+        synapses: Table of synapses; empty: no synapse controls.
+        per_root: Most synapses of one presynaptic root.
+        scores: Columns of the table to keep: scores, transmitters.
+        min_scores: Smallest value of such a column. What the published controls were filtered by
+            is not known: their generator is not public.
+        seed: Which synapses of a root are taken is a function of it and their ids, so that a
+            smaller ``per_root`` is a part of a larger one.
+    """
+
+    adjacent: Annotated[int, Meta(ge=0)] = 0
+    edits: tuple[EditKind, ...] = ("merge",)
+    cube_nm: Annotated[float, Meta(gt=0)] = 500.0
+    proofread: str = ""
+    synapses: str = ""
+    per_root: Count = 3
+    scores: tuple[str, ...] = ()
+    min_scores: dict[str, float] = {}
+    seed: int = 42
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the sample types that are asked for."""
+        wanted = {
+            "adjacent_control": self.adjacent,
+            "junction_control": self.proofread,
+            "synapse_control": self.synapses,
+        }
+        return tuple(name for name, wants in wanted.items() if wants)
+
+
 class CaveRecord(_Table, frozen=True):
     """One edit history.
 
@@ -113,6 +156,7 @@ class CaveRecord(_Table, frozen=True):
         roots: See there.
         batches: See there.
         rules: See there.
+        controls: See there.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -128,6 +172,7 @@ class CaveRecord(_Table, frozen=True):
     segmentation_mip: Annotated[int, Meta(ge=0)] = 0
     batches: Batches = Batches()
     rules: Rules = Rules()
+    controls: Controls = Controls()
 
 
 def record_names() -> tuple[str, ...]:
@@ -172,5 +217,11 @@ def read_cave_record(text: str, *, where: str) -> CaveRecord:
         raise BadInputError(
             f"the record {where} does not hold",
             found="roots.source is 'table', roots.table is empty",
+        )
+    unkept = sorted(set(record.controls.min_scores) - set(record.controls.scores))
+    if unkept:
+        raise BadInputError(
+            f"the record {where} does not hold",
+            found=f"controls.min_scores speaks of {unkept}, controls.scores does not",
         )
     return record

@@ -9,17 +9,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
+
+from numpy.typing import NDArray
 
 from segmend.core.box import Point
 from segmend.core.errors import BadInputError, ReadFailedError, SchemaError, require
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import as_id, as_ids
 from segmend.edits.cave_record import CaveRecord
+from segmend.store.open import open_store
+from segmend.store.options import StoreOptions
 from segmend.store.retry import RetryPolicy, TimeLimits
+from segmend.volumes.volume import Volume
 
 GRAPH_API, TABLE_API, INFO_API = 1, 3, 2
 """Versions of CAVE's end points that are called; caveclient would ask the server, without bound."""
@@ -52,52 +58,79 @@ class CaveServer:
         grid: The voxels that coordinates count, as the server's ``info`` has them.
         versions: Versions of the services and of caveclient.
         table: Name of the graph's table: which segmentation root ids belong to.
+        supervoxels: Opens the supervoxels at a mip; a chunk that is not stored is background.
     """
 
     grid: VoxelGrid
     versions: dict[str, str]
     table: str
+    supervoxels: Callable[[int], Volume]
     _graph: Any
     _tables: Callable[[], Any]
 
+    def rows_of_table(
+        self,
+        table: str,
+        columns: Sequence[str],
+        until: datetime,
+        *,
+        roots: tuple[str, Sequence[int]] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Columns of an annotation table, with the root ids of a time and positions in nm.
+
+        Args:
+            table: Its name.
+            columns: Names of the columns.
+            until: The time.
+            roots: A column of root ids and those that are asked for; by default all rows.
+
+        Raises:
+            SchemaError: if the table lacks a column.
+            ReadFailedError: if it cannot be read.
+        """
+        with understood(f"the table {table}"), _quiet():
+            found = _live(self._tables(), table, until, roots)
+            lacking = [column for column in columns if column not in found]
+            if lacking:
+                raise SchemaError(
+                    f"the table {table} has no column '{lacking[0]}'",
+                    found=f"{list(found.columns)}",
+                )
+            return {column: found[column].to_numpy() for column in columns}
+
     def roots_of_table(self, table: str, column: str, until: datetime) -> list[int]:
         """Root ids at a time of an annotation table, ascending."""
-        with _asking(f"the table {table}"), _quiet():
-            found = _live(self._tables(), table, until)
-            if column not in found:
-                raise SchemaError(
-                    f"the table {table} has no column '{column}'", found=f"{list(found.columns)}"
-                )
-            roots = as_ids(found[column].to_numpy())
+        with understood(f"the table {table}"):
+            roots = as_ids(self.rows_of_table(table, [column], until)[column])
         return sorted({int(r) for r in roots if r})
 
     def new_roots(self, since: datetime, until: datetime) -> list[int]:
         """Root ids that came into being in a time and hold at its end, ascending."""
-        with _asking("the roots that changed"):
+        with understood("the roots that changed"):
             _, new = self._graph.get_delta_roots(since, until)
             return sorted(as_id(root) for root in new.tolist())
 
     def change_logs(self, roots: Sequence[int]) -> dict[int, Log]:
         """The tabular change log of each root, rows as they come."""
-        with _asking(f"the change logs of {_some(roots)}"):
+        with understood(f"the change logs of {_some(roots)}"):
             logs = self._graph.get_tabular_change_log(list(roots), filtered=True)
             return {int(root): log.to_dict("records") for root, log in logs.items()}
 
     def details(self, operations: Sequence[int]) -> dict[int, dict[str, Any]]:
         """What is known of each operation; those that the server does not know are left out."""
-        with _asking(f"the details of {_some(operations)}"):
+        with understood(f"the details of {_some(operations)}"):
             found = self._graph.get_operation_details(list(operations))
             return {as_id(number): dict(value) for number, value in found.items()}
 
     def sizes(self, roots: Sequence[int]) -> dict[int, int]:
         """The number of L2 chunks of each root."""
-        with _asking(f"the sizes of {_some(roots)}"):
+        with understood(f"the sizes of {_some(roots)}"):
             found = self._graph.get_leaves_many(list(roots), stop_layer=2)
             return {int(root): len(leaves) for root, leaves in found.items()}
 
     def roots_at(self, supervoxels: Sequence[int], time_s: float) -> list[int]:
         """The root of each supervoxel at a time, 0 where there is none."""
-        with _asking(f"the roots of {_some(supervoxels)}"):
+        with understood(f"the roots of {_some(supervoxels)}"):
             found = self._graph.get_roots(as_ids(supervoxels), datetime.fromtimestamp(time_s, UTC))
         if len(found) != len(supervoxels):
             raise ReadFailedError(
@@ -108,13 +141,13 @@ class CaveServer:
 
     def lineage(self, root: int, until: datetime) -> dict[str, Any]:
         """The lineage graph of a root: ``nodes`` and ``links``."""
-        with _asking(f"the lineage of {root}"):
+        with understood(f"the lineage of {root}"):
             graph = self._graph.get_lineage_graph(root, timestamp_future=until)
             return {"nodes": list(graph["nodes"]), "links": list(graph["links"])}
 
     def created_ms(self, roots: Sequence[int]) -> list[float]:
         """When each root came into being, ms since 1970."""
-        with _asking(f"the times of {_some(roots)}"):
+        with understood(f"the times of {_some(roots)}"):
             times = self._graph.get_root_timestamps(list(roots))
             return [time.timestamp() * 1000 for time in times]
 
@@ -163,7 +196,7 @@ def open_cave(
             connections=how.workers,
         )
 
-    with _asking(f"{record.datastack} at {address}"):
+    with understood(f"{record.datastack} at {address}"):
         info = bounded(InfoServiceClient, adapter)(
             address, record.datastack, auth_client=auth, api_version=INFO_API
         )
@@ -173,6 +206,7 @@ def open_cave(
             local, table, auth_client=auth, api_version=GRAPH_API
         )
         grid = _grid(graph.segmentation_info)
+        place = str(graph.segmentation_info.get("data_dir", ""))
 
     def tables() -> Any:
         return bounded(MaterializationClient, adapter)(
@@ -184,16 +218,46 @@ def open_cave(
         "chunkedgraph": str(graph.server_version),
         "info": str(info.server_version),
     }
-    return CaveServer(grid, versions, table, graph, tables)
+    options = StoreOptions(concurrency=how.workers, retry=how.policy, limits=how.limits)
+    volume = cache(partial(_supervoxels, place, options))
+    return CaveServer(grid, versions, table, volume, graph, tables)
 
 
-def _live(tables: Any, table: str, until: datetime) -> Any:
+def _supervoxels(place: str, options: StoreOptions, mip: int) -> Volume:
+    if not place:
+        raise SchemaError(
+            "CAVE's info of the segmentation does not say where its supervoxels are",
+            found="it has no 'data_dir'",
+            fix="Leave [controls] adjacent out of the record",
+        )
+    # Kernels and codecs take a second to import, which a harvest without controls need not pay.
+    from segmend.volumes.drivers.precomputed import open_precomputed
+
+    volume = open_precomputed(open_store(place, options), absent=0)
+    if mip >= len(volume.scales):
+        raise SchemaError(
+            f"the supervoxels at {place} have no mip {mip}",
+            found=f"they have {len(volume.scales)}",
+            fix="Correct segmentation_mip in the record",
+        )
+    return replace(volume, driver=volume.scales[mip])
+
+
+def _live(tables: Any, table: str, until: datetime, roots: tuple[str, Sequence[int]] | None) -> Any:
+    rows = {roots[0]: list(roots[1])} if roots else None
+    how = {"metadata": False, "split_positions": True, "desired_resolution": [1, 1, 1]}
     try:
-        return tables.live_query(table, timestamp=until, metadata=False)
+        return tables.live_query(table, timestamp=until, filter_in_dict=rows, **how)
     except ValueError:
         # Versions expire (CAVEclient #322); without one before `until` the server itself looks up
         # the roots of that time.
-        return tables.live_live_query(table, until, metadata=False, log_warning=False)
+        return tables.live_live_query(
+            table,
+            until,
+            filter_in_dict={table: rows} if rows else None,
+            log_warning=False,
+            **how,
+        )
 
 
 def _grid(info: dict[str, Any]) -> VoxelGrid:
@@ -208,7 +272,7 @@ def _grid(info: dict[str, Any]) -> VoxelGrid:
 
 
 @contextmanager
-def _asking(what: str) -> Iterator[None]:
+def understood(what: str) -> Iterator[None]:
     """Turn whatever caveclient raises on an answer it cannot parse into a failed read."""
     try:
         yield

@@ -159,6 +159,10 @@ class Bounded(HTTPAdapter):
     def _check(self, request: requests.PreparedRequest, response: requests.Response) -> None:
         code = response.status_code
         if 200 <= code < 300 or (code == 404 and str(request.url).endswith("version")):
+            # A table is cut at the server's limit, and this header is all that says so.
+            warning = str(response.headers.get("warning", ""))
+            if "Limited query" in warning:
+                raise self._failure(request, "too_many_rows", warning)
             return  # caveclient takes a service without a version to be an old one
         error = self._failure(request, reason_of(code), f"status {code}: {_said(response)}")
         if "retry-after" in response.headers:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmend.edits.harvest import ends, record_of
-from segmend.edits.ledger import FINAL, PENDING, QUARANTINE, Ledger
+from segmend.edits.ledger import ASKED, FINAL, PENDING, QUARANTINE, Ledger
 
 EDIT_BINS = (0, 1, 2, 5, 10, 50, 200)
 SIZE_BINS = (0, 10, 100, 1000, 10_000)
@@ -52,6 +52,8 @@ class Coverage:
         operations: By outcome of their details.
         checks: By outcome of their evidence.
         sizes: By outcome.
+        neighbours: Edits by outcome of the look around them, for controls.
+        synapses: Roots by outcome of their synapses, for controls.
         quarantined: Failures that no retry asks for again, unless told to.
         by_edits: Bins by operations in a root's log.
         by_size: Bins by L2 chunks of a root.
@@ -64,6 +66,8 @@ class Coverage:
     operations: Counter[str]
     checks: Counter[str]
     sizes: Counter[str]
+    neighbours: Counter[str]
+    synapses: Counter[str]
     quarantined: int
     by_edits: tuple[Bin, ...]
     by_size: tuple[Bin, ...]
@@ -76,6 +80,8 @@ class Coverage:
             "operations": self.operations,
             "checks": self.checks,
             "sizes": self.sizes,
+            "neighbours": self.neighbours,
+            "synapses": self.synapses,
         }
 
     @property
@@ -137,6 +143,8 @@ def coverage_of(ledger: Ledger) -> Coverage:
         ledger.count("operations"),
         ledger.count("operations", "checked"),
         ledger.count("sizes"),
+        ledger.count("neighbours"),
+        ledger.count("synapses"),
         _quarantined(ledger),
         _bins(ledger, "edits", EDIT_BINS),
         _bins(ledger, "size", SIZE_BINS),
@@ -146,12 +154,7 @@ def coverage_of(ledger: Ledger) -> Coverage:
 def _quarantined(ledger: Ledger) -> int:
     final = ", ".join(f"'{name}'" for name in (*FINAL, PENDING))
     total = 0
-    for table, outcome, rounds in (
-        ("roots", "outcome", "rounds"),
-        ("operations", "outcome", "rounds"),
-        ("operations", "checked", "check_rounds"),
-        ("sizes", "outcome", "rounds"),
-    ):
+    for table, outcome, rounds in ASKED:
         query = (
             f"SELECT count(*) FROM {table} WHERE {outcome} NOT IN ({final}) "  # noqa: S608
             f"AND {rounds} >= {QUARANTINE}"

@@ -2,85 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
-
-import msgspec
 
 from segmend.core.errors import BadInputError
 from segmend.core.ids import as_id
 from segmend.edits.cave_record import Rules
 from segmend.edits.cave_server import CaveServer
 from segmend.edits.join import Evidence, clicked, credible_ms, iso_ms, known_after, logged_ms
-from segmend.edits.ledger import Ledger
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Everything the ledger knows of one operation.
-
-    Attributes:
-        operation: Its number.
-        outcome: Of its details.
-        checked: Of its evidence.
-        detail: Of a failure.
-        log: Rows of change logs, each with the root whose log it is, ascending.
-        details: The server's details; empty: none.
-        evidence: What else was asked.
-    """
-
-    operation: int
-    outcome: str
-    checked: str
-    detail: str
-    log: tuple[tuple[int, Row], ...]
-    details: Row
-    evidence: Evidence
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows alone."""
-        return [row for _, row in self.log]
-
-
-_ALL = """
-SELECT o.operation, o.outcome, o.checked, o.detail, o.details, o.evidence, l.root, l.row
-FROM operations o JOIN log l ON l.operation = o.operation
-"""
-
-
-def all_sources(ledger: Ledger) -> Iterator[Sources]:
-    """The sources of every operation, by number, one in memory at a time."""
-    return _grouped(ledger.rows(f"{_ALL} ORDER BY o.operation, l.root"))
-
-
-def sources_of(ledger: Ledger, numbers: list[int]) -> list[Sources]:
-    """The sources of some operations, by number."""
-    places = ", ".join("?" * len(numbers))
-    query = f"{_ALL} WHERE o.operation IN ({places}) ORDER BY o.operation, l.root"
-    return list(_grouped(ledger.rows(query, numbers)))
-
-
-def _grouped(rows: Iterator[tuple[Any, ...]]) -> Iterator[Sources]:
-    decode, evidence = msgspec.json.decode, msgspec.json.Decoder(Evidence).decode
-    for _, group in groupby(rows, key=itemgetter(0)):
-        listed = list(group)
-        number, outcome, checked, detail, details, found, _, _ = listed[0]
-        yield Sources(
-            number,
-            outcome,
-            checked,
-            detail,
-            tuple(sorted((int(one[6]), decode(one[7])) for one in listed)),
-            decode(details) if details else {},
-            evidence(found) if found else Evidence(),
-        )
+from segmend.edits.sources import Sources
 
 
 def look_up(sources: Sources, server: CaveServer, *, rules: Rules, until: datetime) -> Evidence:

@@ -7,6 +7,10 @@
       outcomes.parquet   every operation that was not kept, with its reason
       roots.parquet      every root that was asked about, with its outcome
 
+and, where controls were asked for,
+
+      controls.parquet, controls.jsonl, control_outcomes.parquet    (`segmend.edits.control`)
+
 The folder appears when it is complete. Equal histories give equal bytes.
 """
 
@@ -14,13 +18,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segmend.core.errors import (
@@ -29,6 +35,16 @@ from segmend.core.errors import (
     ReadFailedError,
     SchemaError,
     VerificationError,
+)
+from segmend.edits.control import (
+    CONTROL_OUTCOME_SCHEMA,
+    CONTROL_SCHEMA,
+    Control,
+    ControlOutcome,
+    control_json,
+    control_of_row,
+    control_outcome_table,
+    control_table,
 )
 from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_row, edit_table
 from segmend.edits.operation import EditOp, EditSet, edit_set
@@ -143,6 +159,30 @@ class FrozenEdits:
             for row in batch.to_pylist():
                 yield Outcome(**row)
 
+    @property
+    def control_kinds(self) -> tuple[str, ...]:
+        """Sample types whose controls were asked for."""
+        return tuple(self.manifest.get("controls", {}))
+
+    def control_closure(self, kind: str) -> Closure:
+        """The account of one kind of controls."""
+        counts = self.manifest["controls"][kind]
+        return Closure(
+            counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
+        )
+
+    def controls(self, kind: str) -> Iterator[Control]:
+        """The controls of one kind, in order."""
+        for batch in _batches(self.folder / "controls.parquet", CONTROL_SCHEMA):
+            here = batch.filter(pc.equal(batch["kind"], pa.scalar(kind)))
+            yield from map(control_of_row, here.to_pylist())
+
+    def control_outcomes(self) -> Iterator[ControlOutcome]:
+        """What gave no control."""
+        for batch in _batches(self.folder / "control_outcomes.parquet", CONTROL_OUTCOME_SCHEMA):
+            for row in batch.to_pylist():
+                yield ControlOutcome(**row)
+
     def roots(self) -> pa.Table:
         """The roots that were asked about, as `ROOT_SCHEMA`."""
         return pq.read_table(self.folder / "roots.parquet", schema=ROOT_SCHEMA)
@@ -161,6 +201,7 @@ class FrozenWriter:
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def write_operations(self, outcomes: Iterable[EditOp | Outcome]) -> None:
         """Write kept edits and the others, in the order of the source, a batch at a time."""
@@ -196,6 +237,30 @@ class FrozenWriter:
                 self.counts["roots"] += table.num_rows
                 file.write_table(table)
 
+    def write_controls(self, found: Mapping[str, Iterable[Control | ControlOutcome]]) -> None:
+        """Write controls and what gave none, kind by kind, a batch at a time."""
+        with ExitStack() as stack:
+            controls = stack.enter_context(self._file("controls.parquet", CONTROL_SCHEMA))
+            others = stack.enter_context(
+                self._file("control_outcomes.parquet", CONTROL_OUTCOME_SCHEMA)
+            )
+            path = self.folder / "controls.jsonl"
+            lines = stack.enter_context(path.open("w", encoding="utf-8"))
+            for kind, outcomes in found.items():
+                account = self.controls[kind] = {"known": 0, "kept": 0, "dropped": {}, "failed": {}}
+                outcomes = iter(outcomes)
+                while batch := list(islice(outcomes, BATCH)):
+                    kept = [one for one in batch if isinstance(one, Control)]
+                    left = [one for one in batch if isinstance(one, ControlOutcome)]
+                    controls.write_table(control_table(kept))
+                    others.write_table(control_outcome_table(left))
+                    lines.writelines(control_json(one) + "\n" for one in kept)
+                    account["kept"] += len(kept)
+                    account["known"] += len(kept) + sum(one.number for one in left)
+                    for one in left:
+                        reasons = account[one.outcome]
+                        reasons[one.reason] = reasons.get(one.reason, 0) + one.number
+
     def finish(self, facts: dict[str, Any]) -> None:
         """Write the manifest; ``facts`` say where the history is from."""
         files = sorted(path.name for path in self.folder.iterdir())
@@ -209,6 +274,7 @@ class FrozenWriter:
                 "dropped": dict(sorted(self.dropped.items())),
                 "failed": dict(sorted(self.failed.items())),
             },
+            **({"controls": self.controls} if self.controls else {}),
             "schema": {one.name: str(one.type) for one in EDIT_SCHEMA},
             "sha256": {name: sha256_file(self.folder / name) for name in files},
         }
@@ -227,6 +293,7 @@ def freeze(
     *,
     facts: dict[str, Any],
     roots: Iterable[pa.Table] = (),
+    controls: Mapping[str, Iterable[Control | ControlOutcome]] | None = None,
 ) -> FrozenEdits:
     """Write a frozen history.
 
@@ -236,6 +303,7 @@ def freeze(
         facts: Where the history is from, for the manifest: ``source``, ``licence``, ``versions``
             and what else is known.
         roots: The roots that were asked about, tables of `ROOT_SCHEMA`.
+        controls: By sample type, where any were asked for; read after the outcomes.
 
     Raises:
         OutputError: if the folder exists or cannot be written; nothing is left behind.
@@ -247,6 +315,8 @@ def freeze(
         writer = FrozenWriter(temporary)
         writer.write_operations(outcomes)
         writer.write_roots(roots)
+        if controls:
+            writer.write_controls(controls)
         writer.finish(facts)
     return open_frozen(final)
 
@@ -272,8 +342,9 @@ def open_frozen(folder: str | Path) -> FrozenEdits:
                 fix="Get the folder again, or freeze the harvest again",
             )
     frozen = FrozenEdits(path, manifest)
-    if not frozen.closure.closed:
-        raise VerificationError(f"{path} does not account for every operation")
+    accounts = [frozen.closure, *map(frozen.control_closure, frozen.control_kinds)]
+    if not all(account.closed for account in accounts):
+        raise VerificationError(f"{path} does not account for everything")
     return frozen
 
 

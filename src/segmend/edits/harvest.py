@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,18 +17,15 @@ import msgspec
 
 from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.core.ids import as_id
-from segmend.edits.batches import Failure, attempt, halved, in_flight
+from segmend.edits.around import Around
+from segmend.edits.asking import Asking, Report
+from segmend.edits.batches import Failure, attempt, halved
 from segmend.edits.cave_record import CaveRecord
 from segmend.edits.cave_server import CaveServer
-from segmend.edits.evidence import Sources, all_sources, look_up, sources_of
+from segmend.edits.evidence import look_up
 from segmend.edits.join import Evidence, known_after
 from segmend.edits.ledger import INCONSISTENT, NO_DETAILS, NO_EDITS, OK, Ledger, to_json
-
-Report = Callable[[str, int, int], None]
-"""Told the stage, what is done and what there is to do."""
-
-WINDOW = 4
-"""Batches submitted per worker: enough to keep it busy, few enough to keep memory flat."""
+from segmend.edits.sources import Sources, all_sources, joiner_of, sources_of
 
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
@@ -61,11 +56,19 @@ def harvest(
         ReadFailedError: if not even the roots can be read.
     """
     _begin(ledger, server, record, until)
-    run = _Run(ledger, server, record, ends(ledger), workers, report)
+    asking = Asking(ledger, workers, report)
+    run = _Run(asking, server, record, ends(ledger))
     run.roots()
     run.logs()
     run.details()
     run.evidence()
+    if record.controls.asked:
+        # Volumes and kernels take a second to import, which a harvest without controls need not
+        # pay.
+        from segmend.edits.harvest_controls import ControlRun
+
+        joiner = joiner_of(server.grid, run.until, record.rules)
+        ControlRun(asking, server, record, run.until, joiner).run()
     if record.rules.sized:
         run.sizes()
 
@@ -111,12 +114,14 @@ def _begin(ledger: Ledger, server: CaveServer, record: CaveRecord, until: dateti
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    ledger: Ledger
+    asking: Asking
     server: CaveServer
     record: CaveRecord
     until: datetime
-    workers: int
-    report: Report
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.asking.ledger
 
     def roots(self) -> None:
         """Which roots to ask about."""
@@ -153,7 +158,7 @@ class _Run:
                 ((int(row["operation_id"]),) for row in rows),
             )
 
-        self._settle("roots", "root", ask, save, size=self.record.batches.logs)
+        self.asking.settle("roots", "root", ask, save, size=self.record.batches.logs)
 
     def _logs_of(self, batch: list[str]) -> dict[str, Any]:
         logs = self.server.change_logs([int(root) for root in batch])
@@ -182,7 +187,7 @@ class _Run:
                 (to_json(details), number),
             )
 
-        self._settle("operations", "operation", ask, save, size=self.record.batches.details)
+        self.asking.settle("operations", "operation", ask, save, size=self.record.batches.details)
 
     def _details_of(self, batch: list[int]) -> dict[int, Any]:
         found = self.server.details(batch)
@@ -205,7 +210,7 @@ class _Run:
             return {one.operation: attempt(self._look_up, one) for one in batch}
 
         load = partial(sources_of, self.ledger)
-        for found in self._each("operations", "operation", ask, outcome="checked", load=load):
+        for found in self.asking.each("operations", "operation", ask, outcome="checked", load=load):
             with self.ledger.change() as db:
                 db.executemany(
                     "UPDATE operations SET checked=?, detail=?, evidence=?, "
@@ -235,7 +240,7 @@ class _Run:
             )
             db.execute("UPDATE roots SET size=? WHERE root=?", (size, root))
 
-        self._settle("sizes", "root", ask, save, size=self.record.batches.leaves)
+        self.asking.settle("sizes", "root", ask, save, size=self.record.batches.leaves)
 
     def _queue_sizes(self) -> None:
         add = "INSERT OR IGNORE INTO sizes (root, outcome) VALUES (?, 'pending')"
@@ -245,6 +250,9 @@ class _Run:
             )
             for one in all_sources(self.ledger):
                 db.executemany(add, ((str(root),) for root in _sides(one)))
+            for (answer,) in self.ledger.rows("SELECT answer FROM neighbours WHERE outcome='ok'"):
+                found = msgspec.json.decode(answer, type=Around).nearest
+                db.executemany(add, ((str(one.other),) for one in found if not one.merged))
 
     def _sizes_of(self, batch: list[str]) -> dict[str, Any]:
         found = self.server.sizes([int(root) for root in batch])
@@ -262,54 +270,6 @@ class _Run:
         return (
             failure if graph["links"] else (NO_EDITS, [], "its log timed out, its lineage is empty")
         )
-
-    def _settle(
-        self,
-        table: str,
-        key: str,
-        ask: Callable[[list[Any]], dict[Any, Any]],
-        save: Callable[[sqlite3.Connection, Any, Any], None],
-        *,
-        size: int,
-    ) -> None:
-        """Ask for everything that waits in a table; each answer is saved, each failure named."""
-        for found in self._each(table, key, ask, size=size):
-            with self.ledger.change() as db:
-                for subject, answer in found.items():
-                    if isinstance(answer, Failure):
-                        _fail(db, table, key, subject, answer)
-                    else:
-                        save(db, subject, answer)
-
-    def _each(
-        self,
-        table: str,
-        key: str,
-        ask: Callable[[list[Any]], dict[Any, Any]],
-        *,
-        size: int = 1,
-        outcome: str = "outcome",
-        load: Callable[[list[Any]], list[Any]] = list,
-    ) -> Iterator[dict[Any, Any]]:
-        """Ask for everything that waits in a table; yields what came, as it comes."""
-        total = self.ledger.count(table, outcome)["pending"]
-        done, window = 0, size * self.workers * WINDOW
-        self.report(table, done, total)
-        with ThreadPoolExecutor(self.workers, "harvest") as pool:
-            while items := self.ledger.waiting(table, key, outcome=outcome, most=window):
-                loaded = load(items)
-                batches = [loaded[i : i + size] for i in range(0, len(loaded), size)]
-                for found in in_flight(pool, ask, batches):
-                    yield found
-                    done += len(found)
-                    self.report(table, done, total)
-
-
-def _fail(db: sqlite3.Connection, table: str, key: str, subject: Any, failure: Failure) -> None:
-    db.execute(
-        f"UPDATE {table} SET outcome=?, detail=?, rounds=rounds+1 WHERE {key}=?",  # noqa: S608
-        (failure.outcome, failure.detail, subject),
-    )
 
 
 def _sides(one: Sources) -> set[int]:

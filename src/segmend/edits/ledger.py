@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from segmend.core.errors import BadInputError, OutputError
 
-FORMAT = "segmend harvest 1"
+FORMAT = "segmend harvest 2"
 FILE = "harvest.sqlite"
 
 PENDING, OK, NO_EDITS, INCONSISTENT, NO_DETAILS = (
@@ -50,11 +50,33 @@ CREATE TABLE sizes (
   root TEXT PRIMARY KEY, outcome TEXT NOT NULL, rounds INTEGER NOT NULL DEFAULT 0,
   detail TEXT NOT NULL DEFAULT '', size INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE neighbours (
+  operation INTEGER PRIMARY KEY, outcome TEXT NOT NULL, rounds INTEGER NOT NULL DEFAULT 0,
+  detail TEXT NOT NULL DEFAULT '', answer TEXT
+);
+CREATE TABLE synapses (
+  root TEXT PRIMARY KEY, outcome TEXT NOT NULL, rounds INTEGER NOT NULL DEFAULT 0,
+  detail TEXT NOT NULL DEFAULT '', answer TEXT
+) WITHOUT ROWID;
+CREATE TABLE neurons (root TEXT PRIMARY KEY, rows INTEGER NOT NULL, point TEXT NOT NULL)
+WITHOUT ROWID;
 CREATE INDEX roots_by_outcome ON roots (outcome);
 CREATE INDEX operations_by_outcome ON operations (outcome);
 CREATE INDEX operations_by_check ON operations (checked);
 CREATE INDEX sizes_by_outcome ON sizes (outcome);
+CREATE INDEX neighbours_by_outcome ON neighbours (outcome);
+CREATE INDEX synapses_by_outcome ON synapses (outcome);
 """
+
+ASKED = (
+    ("roots", "outcome", "rounds"),
+    ("operations", "outcome", "rounds"),
+    ("operations", "checked", "check_rounds"),
+    ("sizes", "outcome", "rounds"),
+    ("neighbours", "outcome", "rounds"),
+    ("synapses", "outcome", "rounds"),
+)
+"""Everything that can fail: table, its column of outcomes, and of rounds."""
 
 
 class Ledger:
@@ -156,6 +178,11 @@ class Ledger:
         query = f"SELECT {key} FROM {table} WHERE {outcome} = 'pending' ORDER BY {key} LIMIT ?"  # noqa: S608
         return [row[0] for row in self.rows(query, (most,))]
 
+    def size_of(self, root: int) -> tuple[int | None, str, str]:
+        """The L2 chunks of a root; without any, the outcome and its detail say why."""
+        rows = self.rows("SELECT size, outcome, detail FROM sizes WHERE root = ?", (str(root),))
+        return next(rows, (None, "not asked", ""))
+
     def count(self, table: str, outcome: str = "outcome") -> Counter[str]:
         """Rows by outcome."""
         query = f"SELECT {outcome}, count(*) FROM {table} GROUP BY {outcome}"  # noqa: S608
@@ -171,12 +198,7 @@ class Ledger:
         final = ", ".join(f"'{name}'" for name in (*FINAL, PENDING))
         n = 0
         with self.change() as db:
-            for table, outcome, rounds in (
-                ("roots", "outcome", "rounds"),
-                ("operations", "outcome", "rounds"),
-                ("operations", "checked", "check_rounds"),
-                ("sizes", "outcome", "rounds"),
-            ):
+            for table, outcome, rounds in ASKED:
                 done = db.execute(
                     f"UPDATE {table} SET {outcome} = 'pending' "  # noqa: S608
                     f"WHERE {outcome} NOT IN ({final}) AND {rounds} < ?",

@@ -10,7 +10,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,14 +21,14 @@ from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import id_strings
 from segmend.edits.cave_record import CaveRecord, Rules
-from segmend.edits.cave_server import click_nm
 from segmend.edits.chains import Chains
-from segmend.edits.evidence import Sources, all_sources
+from segmend.edits.freeze_controls import Freezing, controls_of
 from segmend.edits.frozen import BATCH, ROOT_SCHEMA, FrozenEdits, Outcome, freeze
 from segmend.edits.harvest import ends, record_of
-from segmend.edits.join import Joined, Joiner
-from segmend.edits.ledger import OK, Ledger
+from segmend.edits.join import Joined
+from segmend.edits.ledger import Ledger
 from segmend.edits.operation import EditOp
+from segmend.edits.sources import all_sources, joined, joiner_of
 
 SOURCE = "CAVE"
 
@@ -102,8 +101,10 @@ class Normaliser:
         waiting = {
             "roots": ledger.count("roots")["pending"],
             "operations": ledger.count("operations", "checked")["pending"],
-            "sizes": ledger.count("sizes")["pending"],
+            **{name: ledger.count(name)["pending"] for name in ("sizes", "neighbours", "synapses")},
         }
+        if self.record.controls.asked and ledger.fact("controls") != "complete":
+            waiting["controls"] = 1
         left = {name: n for name, n in waiting.items() if n}
         if left or ledger.fact("roots") != "complete":
             raise BadInputError(
@@ -113,25 +114,21 @@ class Normaliser:
             )
 
     def _join_all(self, spool: BinaryIO) -> Any:
-        joiner = Joiner(
-            partial(click_nm, self._grid),
-            ends(self.ledger).timestamp() * 1000,
-            self.record.rules.check,
-        )
+        joiner = joiner_of(self._grid, ends(self.ledger), self.record.rules)
         chains, encode = Chains(), msgspec.json.encode
         for one in all_sources(self.ledger):
-            joined = _joined(one, joiner)
-            if isinstance(joined, Outcome):
-                spool.write(encode(_Spooled(joined.operation_id, joined.reason, joined.detail)))
+            op = joined(one, joiner)
+            if isinstance(op, Outcome):
+                spool.write(encode(_Spooled(op.operation_id, op.reason, op.detail)))
             else:
-                self.applied.update(set(joined.applied))
+                self.applied.update(set(op.applied))
                 chains.add(
-                    merge=joined.kind == "merge",
-                    point_nm=joined.point,
-                    before=joined.before,
-                    after=joined.after,
+                    merge=op.kind == "merge",
+                    point_nm=op.point,
+                    before=op.before,
+                    after=op.after,
                 )
-                spool.write(encode(joined))
+                spool.write(encode(op))
             spool.write(b"\n")
         rules = self.record.rules
         return chains.undone(hops=rules.chain_hops, within_nm=rules.chain_nm)
@@ -144,7 +141,7 @@ class Normaliser:
         sizes: dict[int, int] = {}
         if self.record.rules.sized:
             for root in one.before if one.kind == "merge" else one.after:
-                size, outcome, detail = self._size(root)
+                size, outcome, detail = self.ledger.size_of(root)
                 if size is None:
                     return Outcome(number, "failed", f"size: {outcome}", detail)
                 sizes[root] = size
@@ -167,12 +164,6 @@ class Normaliser:
         if strange:
             return OUTSIDE, f"a click at {strange[0]} nm (z, y, x)"
         return (UNDONE, "") if undone else None
-
-    def _size(self, root: int) -> tuple[int | None, str, str]:
-        rows = self.ledger.rows(
-            "SELECT size, outcome, detail FROM sizes WHERE root = ?", (str(root),)
-        )
-        return next(rows, (None, "not asked", ""))
 
     def _size_fault(self, sizes: dict[int, int]) -> tuple[str, str] | None:
         rules = self.record.rules
@@ -217,14 +208,6 @@ def root_fault(rules: Rules, edits: int | None, size: int | None) -> tuple[str, 
     if edits < rules.min_edits_per_mm * path_um / 1000:
         return ROOT_RARELY_EDITED, f"{edits} edits on {path_um:.0f} um"
     return None
-
-
-def _joined(one: Sources, joiner: Joiner) -> Joined | Outcome:
-    for stage, outcome in (("details", one.outcome), ("check", one.checked)):
-        if outcome != OK:
-            name = outcome if outcome.startswith("no ") else f"{stage}: {outcome}"
-            return Outcome(str(one.operation), "failed", name, one.detail)
-    return joiner.join(one.operation, one.log, one.details, one.evidence)
 
 
 def _edit(one: Joined, record: CaveRecord, table: str, sizes: dict[int, int]) -> EditOp:
@@ -311,4 +294,11 @@ def freeze_harvest(ledger: Ledger, folder: str | Path) -> FrozenEdits:
         "applied": normaliser.applied,
         "root_outcomes": dict(sorted(ledger.count("roots").items())),
     }
-    return freeze(folder, normaliser.outcomes(), facts=facts, roots=root_tables(ledger))
+    freezing = Freezing(ledger, record)
+    return freeze(
+        folder,
+        freezing.noting(normaliser.outcomes()),
+        facts=facts,
+        roots=root_tables(ledger),
+        controls={kind: controls_of(kind, freezing) for kind in record.controls.asked},
+    )

@@ -33,6 +33,19 @@ class Ground:
     neurons: Ids
     grid: VoxelGrid
 
+    def segment_at(self, point: Point) -> int | None:
+        """The segment at a point, 0 for none, None outside."""
+        return self._at(point, self.automatic)
+
+    def neuron_at(self, point: Point) -> int | None:
+        """The neuron at a point, 0 for none, None outside."""
+        return self._at(point, self.neurons)
+
+    def _at(self, point: Point, labels: Ids) -> int | None:
+        if not self.grid.box.contains_point(point):
+            return None
+        return int(labels[self.grid.voxel_at(point)])
+
 
 def placed_edits(
     frozen: Iterable[EditOp],
@@ -67,8 +80,8 @@ def _placed(op: EditOp, ground: Ground) -> LoggedEdit | str:
         return f"{op.kind}: no clicks"
     segments, neurons = [], []
     for points in sides:
-        here = {_at(point, ground.automatic, ground.grid) for point in points}
-        there = {_at(point, ground.neurons, ground.grid) for point in points}
+        here = {ground.segment_at(point) for point in points}
+        there = {ground.neuron_at(point) for point in points}
         if None in here:
             return f"{op.kind}: click outside the volume"
         if 0 in here:
@@ -109,10 +122,3 @@ def _split_clicks(segments: list[int | None], neurons: list[int | None]) -> str:
     if segments[0] != segments[1]:
         return "clicks in two segments"
     return "clicks in one neuron" if neurons[0] == neurons[1] else ""
-
-
-def _at(point: Point, labels: Ids, grid: VoxelGrid) -> int | None:
-    """The label at a point, None outside."""
-    if not grid.box.contains_point(point):
-        return None
-    return int(labels[grid.voxel_at(point)])

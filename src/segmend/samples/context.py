@@ -14,6 +14,7 @@ from segmend.core.ids import Ids
 from segmend.edits.operation import EditSet, Identity, SideLayer
 from segmend.edits.overlap import OverlapRules
 from segmend.edits.overlap_table import Overlap, overlap_table
+from segmend.edits.placed_controls import PlacedControls
 from segmend.segments.boxes import segment_boxes
 from segmend.segments.contacts import Contacts
 from segmend.synthetic.history import Synapse
@@ -94,6 +95,8 @@ class SampleContext:
         seed: Seed of every draw.
         after: uint64 ``(z, y, x)``, the segmentation after the edits, if a split's sides are in it.
         supervoxels: uint64 ``(z, y, x)``, the same for supervoxels.
+        controls: What the source of the edits says beside them; what it has none of is looked for
+            in the volume.
     """
 
     dataset: str
@@ -110,6 +113,7 @@ class SampleContext:
     seed: int
     after: Ids | None = None
     supervoxels: Ids | None = None
+    controls: PlacedControls = field(default_factory=PlacedControls)
 
     def sides(self, name: SideLayer) -> Ids:
         """The labels that hold the sides of a split.

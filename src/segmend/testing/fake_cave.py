@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 from segmend.testing.fake_cave_defects import Defects
 from segmend.testing.fake_cave_graph import GraphAnswers, Refused
 from segmend.testing.fake_cave_history import DAY_S, History
-from segmend.testing.fake_cave_tables import TableAnswers
+from segmend.testing.fake_cave_tables import TableAnswer, TableAnswers
 from segmend.testing.fake_cave_volume import VolumeAnswers
 from segmend.testing.faults import Choose, Reply, no_fault
 from segmend.testing.servers import Asked, Server, serving
@@ -50,13 +50,16 @@ class FakeCave:
         """Root of all services."""
         return self.server.url
 
-    def record(self, *, delta: bool = False, most: int = 0, rules: str = "") -> str:
+    def record(
+        self, *, delta: bool = False, most: int = 0, rules: str = "", controls: str = ""
+    ) -> str:
         """A record for ``segmend edits harvest``, as TOML.
 
         Args:
             delta: Ask for the roots that changed, instead of a table.
             most: Most roots; 0: all.
             rules: Lines of its table ``rules``.
+            controls: Lines of its table ``controls``.
         """
         table = 'table = "proofreading_status_and_strategy"'
         return f"""
@@ -79,6 +82,8 @@ leaves = 9
 margin_s = 0.05
 chain_nm = 30
 {rules}
+[controls]
+{controls}
 """
 
 
@@ -97,6 +102,7 @@ def fake_cave(
     defects: Defects | None = None,
     token: str = TOKEN,
     proofread_table: str = "proofreading_status_and_strategy",
+    most_rows: int = 0,
     latency_s: float = 0.0,
     faults: Choose = no_fault,
 ) -> Iterator[FakeCave]:
@@ -109,6 +115,7 @@ def fake_cave(
         token: The token that requests must carry; empty: none.
         proofread_table: Name of the table of proofread neurons; empty: there is none, as for human
             and zebrafish.
+        most_rows: Rows at which a table is cut, as the real service cuts it; 0: none is.
         latency_s: Wait before each answer.
         faults: Chooses a network fault, or None, for each request.
 
@@ -117,7 +124,7 @@ def fake_cave(
     """
     last = max((o.time_ms for o in history.operations.values()), default=history.oldest_ms)
     graph = GraphAnswers(history, defects or Defects(), last + DAY_S * 1000)
-    service = _Service(name, token, graph, TableAnswers(graph, proofread_table))
+    service = _Service(name, token, graph, TableAnswers(graph, proofread_table, most_rows))
     with serving(service.respond, latency_s=latency_s, faults=faults) as server:
         yield FakeCave(server, name, token)
 
@@ -136,9 +143,10 @@ class _Service:
             value = self._answer(asked, parts.path.strip("/"), query)
         except Refused as refused:
             return self._refusal(refused, asked)
+        if isinstance(value, TableAnswer):
+            return Reply(200, value.headers, value.body)
         if isinstance(value, bytes):
-            kind = "data.arrow" if "/query" in parts.path else "application/octet-stream"
-            return Reply(200, {"Content-Type": kind}, value)
+            return Reply(200, {"Content-Type": "application/octet-stream"}, value)
         return Reply(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def _refusal(self, refused: Refused, asked: Asked) -> Reply:

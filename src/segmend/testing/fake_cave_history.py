@@ -120,6 +120,7 @@ class History:
         ended_by: The operation that ended it.
         timeline: For each piece its roots in order: times and ids.
         chunks_of: For each piece the chunks it has supervoxels in.
+        voxel_of: A voxel of each supervoxel, ``(z, y, x)``.
         neurons: The true neuron of each final root.
         synapses: The tissue's.
     """
@@ -136,6 +137,7 @@ class History:
     ended_by: dict[int, int] = field(default_factory=dict)
     timeline: list[tuple[list[int], list[int]]] = field(default_factory=list)
     chunks_of: list[tuple[Triple, ...]] = field(default_factory=list)
+    voxel_of: dict[int, Triple] = field(default_factory=dict)
     neurons: dict[int, int] = field(default_factory=dict)
     synapses: tuple[Synapse, ...] = ()
     _members: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -344,7 +346,11 @@ def _pieces(
     supervoxels = np.where(inside, whole, np.uint64(0))
     history = History(grid, coding, supervoxels, pieces)
     chunks: list[list[Triple]] = [[] for _ in pairs]
-    for one in np.unique(supervoxels[inside]).tolist():
+    ids, first = np.unique(supervoxels, return_index=True)
+    places = np.stack(np.unravel_index(first, grid.shape), axis=1).tolist()
+    history.voxel_of = {one: (z, y, x) for one, (z, y, x) in zip(ids.tolist(), places, strict=True)}
+    history.voxel_of.pop(0, None)
+    for one in history.voxel_of:
         chunks[coding.number(one) - 1].append(coding.place(one))
     history.chunks_of = [tuple(sorted(found)) for found in chunks]
     return history, owners[pairs % len(owners)].tolist(), segments[pairs // len(owners)].tolist()

@@ -11,7 +11,7 @@ import click
 from segmend.apps.cli.options import as_json
 from segmend.core.errors import BadInputError
 from segmend.edits.edit_files import write_edits
-from segmend.edits.frozen import FrozenEdits, open_frozen
+from segmend.edits.frozen import Closure, FrozenEdits, open_frozen
 from segmend.edits.imported import import_edits
 
 
@@ -82,11 +82,19 @@ def say_frozen(frozen: FrozenEdits, *, as_json: bool) -> None:
     """Print the account of a frozen history."""
     closure = frozen.closure
     if as_json:
-        click.echo(json.dumps({"folder": str(frozen.folder), **frozen.manifest["counts"]}))
+        more = {name: frozen.manifest[name] for name in ("controls",) if name in frozen.manifest}
+        said = {"folder": str(frozen.folder), **frozen.manifest["counts"], **more}
+        click.echo(json.dumps(said))
         return
-    click.echo(f"{closure.known} operations known = {closure.kept} kept")
-    for what, reasons in (("dropped", closure.dropped), ("failed", closure.failed)):
-        click.echo(f"  + {reasons.total()} {what}")
+    _say_account("operations", closure)
+    for kind in frozen.control_kinds:
+        _say_account(f"possible {kind}s", frozen.control_closure(kind))
+    click.echo(f"wrote {frozen.folder}")
+
+
+def _say_account(what: str, closure: Closure) -> None:
+    click.echo(f"{closure.known} {what} known = {closure.kept} kept")
+    for fate, reasons in (("dropped", closure.dropped), ("failed", closure.failed)):
+        click.echo(f"  + {reasons.total()} {fate}")
         for reason, n in reasons.most_common():
             click.echo(f"      {n} {reason}")
-    click.echo(f"wrote {frozen.folder}")

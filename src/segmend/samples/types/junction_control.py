@@ -24,7 +24,10 @@ branch shorter than that is dropped elsewhere, and the face cuts every branch sh
 
 
 def candidates(context: SampleContext) -> CandidateSet:
-    """One candidate for every branch point of every segment that is pure enough."""
+    """One candidate for every branch point of every segment that is pure enough.
+
+    Where the source of the edits says which neurons are proofread, only of their segments.
+    """
     return candidate_set(KIND, _outcomes(context))
 
 
@@ -46,6 +49,9 @@ def _segment_fault(context: SampleContext, overlap: Overlap) -> str | None:
     fault = rules.size.segment_fault(overlap)
     if fault is None and overlap.purity < rules.junction_min_purity:
         return f"segment below {rules.junction_min_purity:.0%} pure"
+    proofread = context.controls.proofread
+    if fault is None and proofread is not None and overlap.dominant not in proofread:
+        return "neuron not proofread"
     # A large segment can be 95 % pure and still be one to split: that is the other class.
     if fault is None and len(overlap.sides(rules.size.min_side_voxels)) > 1:
         return "segment holds a false merge"
@@ -72,6 +78,7 @@ def _candidate(context: SampleContext, overlap: Overlap, branch: BranchPoint) ->
         "degree": float(branch.degree),
         "interface_point_nm": xyz(branch.point_nm),
         "branch_radius_nm": branch.radius_nm,
+        **(context.controls.proofread or {}).get(overlap.dominant, {}),
     }
     at = picometres(branch.point_nm)
     site = Site(

@@ -51,6 +51,7 @@ def _candidate(context: SampleContext, synapse: Synapse) -> Candidate | str:
         "post_pt_root_id": post_id,
         "synapse_ctr_pt_nm": xyz(synapse.center_nm),
         "cleft_id": str(synapse.cleft_id),
+        **context.controls.synapse_facts.get(synapse.cleft_id, {}),
     }
     at = (synapse.cleft_id, *pair, *picometres(synapse.center_nm))
     site = Site(
