@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 import tensorstore as ts
+from lsd_lite import get_lsds
 from patch_peers import (
     OFFSETS,
     SIZE,
@@ -194,8 +195,19 @@ def target_lines(labels: np.ndarray, repeat: int) -> Iterator[Line]:
         yield Line(f"{target.name} alone, uint8 with masks", took[0], peer.__name__, took[1])
     took = timed(repeat, lambda: dense(labels), lambda: np.unique(labels, return_inverse=True))
     yield Line("dense relabelling, uint32", took[0], "numpy.unique", took[1])
-    (took_ms,) = timed(3, lambda: sg.LocalShape(50.0).of(truth))
-    yield Line("local shape descriptors, sigma 5 voxels", took_ms)
+    yield from shape_lines(np.ascontiguousarray(labels[:, :128, :128]))
+
+
+def shape_lines(labels: np.ndarray) -> Iterator[Line]:
+    """A quarter of a patch once: the peer, which filters whole boxes label by label, takes long."""
+    sigma, size = 50.0, (10.0, 10.0, 10.0)
+    truth = Truth(dense(labels).labels, np.ones(labels.shape, np.uint8), None, size)
+
+    def peer() -> Any:
+        return get_lsds(labels, sigma=(sigma,) * 3, voxel_size=tuple(map(int, size)))
+
+    took = timed(1, lambda: sg.LocalShape(sigma).of(truth), peer)
+    yield Line("local shape, (32, 128, 128), sigma 5 voxels", took[0], "lsd_lite", took[1])
 
 
 def memory_line(path: Path, count: int) -> Line:

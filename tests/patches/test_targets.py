@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lsd_lite import get_lsds
 from scipy.ndimage import center_of_mass, distance_transform_edt
 from skimage.segmentation import find_boundaries
 
@@ -158,6 +159,13 @@ def test_local_shape_is_that_of_the_definition(blobs, sigma):
     np.testing.assert_allclose(values, expected, atol=2e-4)
     assert np.array_equal(valid[0], labels > 0)
     assert values[:, labels == 0].max() == 0
+
+
+def test_local_shape_is_that_of_the_authors_library(blobs):
+    labels = blobs[:, :16, :17].astype(np.uint32)
+    values, _ = sg.LocalShape(20.0).of(truth(labels))
+    theirs = get_lsds(labels, sigma=(20.0,) * 3, voxel_size=(30, 6, 6))
+    np.testing.assert_allclose(values, theirs, atol=2e-3)
 
 
 def test_local_shape_may_count_only_where_its_window_fits(blobs):
