@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +15,39 @@ from hypothesis import settings
 ROOT = Path(__file__).parents[1]
 
 
-def _kernels() -> str:
-    """A name for all kernels together: numba's own cache misses changes in what a kernel calls."""
-    digest = hashlib.sha256()
-    for source in sorted((ROOT / "src").rglob("*.py")):
-        text = source.read_bytes()
-        if b"numba" in text:
-            digest.update(text)
-    return digest.hexdigest()[:16]
-
-
 # Before anything imports numba, here and in the processes that tests start.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba" / _kernels()))
+KERNELS = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".pytest_cache" / "numba")))
+
+
+def forget_stale_kernels() -> None:
+    """Remove compiled kernels of files that call a changed one, which numba's own cache misses.
+
+    It looks only at the file that a kernel stands in itself.
+    """
+    texts = {p: p.read_text() for p in sorted((ROOT / "src").rglob("*.py"))}
+    texts = {path: text for path, text in texts.items() if "numba" in text}
+    digests = {str(p): hashlib.sha256(text.encode()).hexdigest() for p, text in texts.items()}
+    manifest = KERNELS / "sources.json"
+    known = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    stale = {path for path in texts if known.get(str(path)) != digests[str(path)]}
+    while callers := {p for p in texts.keys() - stale if any(_uses(texts[p], s) for s in stale)}:
+        stale |= callers
+    for path in stale:
+        for compiled in KERNELS.glob(f"{path.parent.name}_*/{path.stem}.*.nb?"):
+            compiled.unlink()
+    KERNELS.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(json.dumps(digests))
+
+
+def _uses(text: str, path: Path) -> bool:
+    """Whether a source imports a file, as a module or names out of it."""
+    package = ".".join(path.parent.relative_to(ROOT / "src").parts)
+    named = f"from {package} import" in text and re.search(rf"\b{path.stem}\b", text)
+    return f"{package}.{path.stem}" in text or bool(named)
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    forget_stale_kernels()
 
 
 # A busy machine is no defect: nothing is timed, the first example of a kernel least of all.
