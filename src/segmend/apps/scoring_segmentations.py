@@ -19,13 +19,14 @@ from segmend.catalog.labels import IGNORED, VOCABULARY, segment_ids
 from segmend.core.box import Box, VoxelBox
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.ids import as_ids
-from segmend.metrics.segmentation.clefts import cleft_scores
+from segmend.metrics.segmentation.clefts import CleftVoxels, cleft_scores, cleft_voxels, merged
 from segmend.metrics.segmentation.partners import partner_scores
 from segmend.metrics.segmentation.run_length import LabelledSkeleton, expected_run_length
 from segmend.segmentation.baselines import BASELINES, CLASS_BASELINES
 from segmend.segmentation.inference import read_mirrored
 from segmend.segmentation.partners import ids_at, partner_pairs
-from segmend.segmentation.scores import Reader, class_scores, score_box
+from segmend.segmentation.scores import BLOCK, Reader, class_scores, score_box
+from segmend.volumes.export.plan import pieces
 from segmend.volumes.open import open_volume
 from segmend.volumes.volume import Volume
 
@@ -155,21 +156,31 @@ def _class_rows(
 
 def _cleft_row(found: Path, dataset: Dataset, request: EvaluateRequest) -> dict[str, float]:
     """Clefts of a prediction's classes, or of a layer as CREMI's, against true ones."""
-    layer, spec = dataset.labels[request.clefts], dataset.spec(request.clefts)
+    layer = dataset.labels[request.clefts]
     said = open_volume(found, key=request.clefts_key)
     box = request.box or said.box
+    blocks = (
+        _clefts_of(request, said, dataset, layer.grid.to_box(block))
+        for block in pieces(layer.grid.to_voxels(box, "exact"), BLOCK)
+    )
+    scores = cleft_scores(merged(blocks), voxel_size=layer.grid.voxel_size)
+    return {"cremi_score": scores.cremi, "f_score": scores.f_score} | asdict(scores)
+
+
+def _clefts_of(request: EvaluateRequest, said: Volume, dataset: Dataset, box: Box) -> CleftVoxels:
+    """Clefts of one block, in voxels of the layer that knows the true ones."""
+    layer, spec = dataset.labels[request.clefts], dataset.spec(request.clefts)
     mine, theirs = (v.read_voxels(v.grid.to_voxels(box, "exact")).data for v in (said, layer))
     if request.clefts_key == CLASSES:
         clefts = mine == VOCABULARY.index("cleft")
     else:
         clefts = ~np.isin(as_ids(mine), np.array((0, *CREMI_NOTHING), np.uint64))
-    scores = cleft_scores(
+    return cleft_voxels(
         clefts,
         segment_ids(theirs, spec, source=layer.source) != 0,
-        voxel_size=layer.grid.voxel_size,
+        start=layer.grid.to_voxels(box).start,
         known=~np.isin(as_ids(theirs), np.array(spec.invalid, np.uint64)),
     )
-    return {"cremi_score": scores.cremi, "f_score": scores.f_score} | asdict(scores)
 
 
 def _partner_row(found: Path, dataset: Dataset, request: EvaluateRequest) -> dict[str, float]:

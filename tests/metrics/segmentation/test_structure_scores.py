@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import asdict
 
 import networkx as nx
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from segmend.core.errors import BadInputError
-from segmend.metrics.segmentation.clefts import cleft_scores
+from segmend.metrics.segmentation.clefts import cleft_scores, cleft_voxels, merged
 from segmend.metrics.segmentation.contingency import contingency
 from segmend.metrics.segmentation.instances import instance_scores
 from segmend.metrics.segmentation.partners import PartnerPairs, partner_scores
@@ -24,12 +25,18 @@ VOXEL = (40.0, 4.0, 4.0)
 MASK = hnp.arrays(np.bool_, (3, 6, 7))
 
 
+def scored(found, truth, threshold=200.0, known=None):
+    return cleft_scores(
+        cleft_voxels(found, truth, known=known), voxel_size=VOXEL, threshold_nm=threshold
+    )
+
+
 @given(MASK.filter(np.any), MASK.filter(np.any), st.floats(1, 60))
 def test_cleft_distances_equal_scipy(found, truth, threshold) -> None:
     to_truth = ndimage.distance_transform_edt(~truth, sampling=VOXEL)[found]
     to_found = ndimage.distance_transform_edt(~found, sampling=VOXEL)[truth]
-    threshold = float(threshold) + 0.123  # never exactly a distance: ours are float32
-    ours = cleft_scores(found, truth, voxel_size=VOXEL, threshold_nm=threshold)
+    threshold = float(threshold) + 0.123  # never exactly a distance
+    ours = scored(found, truth, threshold)
     assert (ours.false_positives, ours.false_negatives) == (
         (to_truth > threshold).sum(),
         (to_found > threshold).sum(),
@@ -38,18 +45,34 @@ def test_cleft_distances_equal_scipy(found, truth, threshold) -> None:
     assert ours.cremi == pytest.approx((ours.adgt + ours.adf) / 2)
 
 
+@given(MASK, MASK, MASK, st.integers(1, 5))
+def test_clefts_by_blocks_are_those_of_the_whole_volume(found, truth, known, step) -> None:
+    blocks = [
+        cleft_voxels(
+            found[:, low : low + step],
+            truth[:, low : low + step],
+            start=(0, low, 0),
+            known=known[:, low : low + step],
+        )
+        for low in range(0, found.shape[1], step)
+    ]
+    whole = scored(found, truth, known=known)
+    ours = asdict(cleft_scores(merged(blocks), voxel_size=VOXEL))
+    assert ours == pytest.approx(asdict(whole), nan_ok=True)
+
+
 def test_clefts_that_are_missing_on_one_side() -> None:
     some, none = np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)
     some[0, 1, 2] = True
-    missed = cleft_scores(none, some, voxel_size=VOXEL)
+    missed = scored(none, some)
     assert (missed.false_negatives, missed.adf, missed.f_score) == (1, math.inf, 0)
     assert math.isnan(missed.adgt)
     assert missed.cremi == math.inf
-    invented = cleft_scores(some, none, voxel_size=VOXEL)
+    invented = scored(some, none)
     assert (invented.false_positives, invented.adgt, invented.f_score) == (1, math.inf, 0)
-    nothing = cleft_scores(none, none, voxel_size=VOXEL)
+    nothing = scored(none, none)
     assert (nothing.cremi, nothing.f_score) == (0, 1)
-    perfect = cleft_scores(some, some, voxel_size=VOXEL)
+    perfect = scored(some, some)
     assert (perfect.cremi, perfect.f_score) == (0, 1)
 
 
@@ -57,13 +80,13 @@ def test_clefts_outside_the_ground_truth_do_not_count() -> None:
     truth, found = np.zeros((1, 1, 100), bool), np.zeros((1, 1, 100), bool)
     truth[..., :2] = found[..., :2] = found[..., 90:] = True
     known = np.arange(100).reshape(1, 1, 100) < 80
-    assert cleft_scores(found, truth, voxel_size=VOXEL).false_positives == 10
-    ours = cleft_scores(found, truth, voxel_size=VOXEL, known=known)
+    assert scored(found, truth).false_positives == 10
+    ours = scored(found, truth, known=known)
     assert (ours.false_positives, ours.found, ours.adgt) == (0, 2, 0)
     with pytest.raises(BadInputError, match="known must have shape"):
-        cleft_scores(found, truth, voxel_size=VOXEL, known=known[0])
+        cleft_voxels(found, truth, known=known[0])
     with pytest.raises(BadInputError, match="of their own shape"):
-        cleft_scores(found[0], truth[0], voxel_size=VOXEL)
+        cleft_voxels(found[0], truth[0])
 
 
 def pairs(points: np.ndarray, ids: np.ndarray) -> PartnerPairs:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
+from segmend.core.box import Triple
 from segmend.core.errors import BadInputError
 
 THRESHOLD_NM = 200.0
@@ -55,24 +56,34 @@ class CleftScores:
         return 2 * precision * recall / both if both else 0.0
 
 
-def cleft_scores(
+@dataclass(frozen=True, slots=True, eq=False)
+class CleftVoxels:
+    """Where clefts were detected and where they are, of a volume of any size.
+
+    Clefts are few among the voxels of a volume: what is kept grows with them alone.
+
+    Attributes:
+        found: Voxels detected, int64 ``(n, 3)``, ``(z, y, x)`` of the whole volume.
+        truth: Voxels of the ground truth, likewise.
+    """
+
+    found: NDArray[np.int64]
+    truth: NDArray[np.int64]
+
+
+def cleft_voxels(
     found: NDArray[Any],
     truth: NDArray[Any],
     *,
-    voxel_size: Sequence[float],
-    threshold_nm: float = THRESHOLD_NM,
+    start: Triple = (0, 0, 0),
     known: NDArray[np.bool_] | None = None,
-) -> CleftScores:
-    """Score detected clefts against true ones.
-
-    Distances reach over the whole volume, so that it has to be in memory: 4 bytes per voxel beside
-    the masks.
+) -> CleftVoxels:
+    """The clefts of a volume, or of one block of it.
 
     Args:
         found: Where a cleft was detected, non-zero ``(z, y, x)``.
         truth: Where one is, non-zero, the same shape.
-        voxel_size: nm ``(z, y, x)``.
-        threshold_nm: From where on a voxel is false.
+        start: First voxel of the block in the volume.
         known: Where ground truth exists; voxels elsewhere (CREMI's 2**64 - 2) do not count and are
             near nothing. By default everywhere.
 
@@ -89,8 +100,31 @@ def cleft_scores(
         if known.shape != truth.shape:
             raise BadInputError(f"known must have shape {truth.shape}, got {known.shape}")
         said, there = said & known, there & known
-    to_truth = _distances(said, there, voxel_size)
-    to_found = _distances(there, said, voxel_size)
+    return CleftVoxels(np.argwhere(said) + start, np.argwhere(there) + start)
+
+
+def merged(blocks: Iterable[CleftVoxels]) -> CleftVoxels:
+    """The clefts of all blocks of a volume together."""
+    none = np.zeros((0, 3), np.int64)
+    found, truth = [none], [none]
+    for block in blocks:
+        found.append(block.found)
+        truth.append(block.truth)
+    return CleftVoxels(np.concatenate(found), np.concatenate(truth))
+
+
+def cleft_scores(
+    voxels: CleftVoxels, *, voxel_size: Sequence[float], threshold_nm: float = THRESHOLD_NM
+) -> CleftScores:
+    """Score detected clefts against true ones.
+
+    Args:
+        voxels: Of the whole volume: distances reach as far as they must.
+        voxel_size: nm ``(z, y, x)``.
+        threshold_nm: From where on a voxel is false.
+    """
+    to_truth = _distances(voxels.found, voxels.truth, voxel_size)
+    to_found = _distances(voxels.truth, voxels.found, voxel_size)
     return CleftScores(
         found=len(to_truth),
         true=len(to_found),
@@ -102,13 +136,14 @@ def cleft_scores(
 
 
 def _distances(
-    at: NDArray[np.bool_], to: NDArray[np.bool_], voxel_size: Sequence[float]
-) -> NDArray[np.float32]:
-    """Distances of the voxels of one mask from the nearest of the other, nm."""
-    if not to.any():
-        return np.full(np.count_nonzero(at), np.inf, np.float32)
-    return np.asarray(edt.edt(np.ascontiguousarray(~to), anisotropy=tuple(voxel_size))[at])
+    at: NDArray[np.int64], to: NDArray[np.int64], voxel_size: Sequence[float]
+) -> NDArray[np.float64]:
+    """Distances of voxels from the nearest of others, nm."""
+    if not len(to):
+        return np.full(len(at), np.inf)
+    distances, _ = KDTree(to * voxel_size).query(at * voxel_size, workers=-1)
+    return np.asarray(distances)
 
 
-def _mean(distances: NDArray[np.float32]) -> float:
-    return float(distances.mean(dtype=np.float64)) if distances.size else float("nan")
+def _mean(distances: NDArray[np.float64]) -> float:
+    return float(distances.mean()) if distances.size else float("nan")
