@@ -78,6 +78,19 @@ BALANCE = ("label", "species")
 
 
 @dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network of another library to build on.
+
+    Attributes:
+        name: Its name in timm.
+        imagenet: Whether to begin with that library's weights.
+    """
+
+    name: str
+    imagenet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSettings:
     """How to train; a model ignores what does not concern it.
 
@@ -93,6 +106,7 @@ class TrainSettings:
         train_rows: Train on so many rows only; a larger number holds the rows of a smaller one.
         weights: Share of the rows of a batch by task, as (task, weight) pairs, where several are
             learnt together; a task not named weighs 1. Empty for as many as each task has.
+        backbone: Network to build on, for the published design; None for its own.
     """
 
     seed: int = 0
@@ -105,6 +119,7 @@ class TrainSettings:
     inputs: str = "both"
     train_rows: int | None = None
     weights: tuple[tuple[str, float], ...] = ()
+    backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.epoch_rows) < 1 or not self.learning_rate > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,6 +88,10 @@ class SiteNetwork(nn.Module):
     def widened(self, geometry: Tensor) -> Tensor:
         """Views with as many channels as the network takes: nothing is known where none was."""
         return functional.pad(geometry, (0, 0, 0, 0, 0, self.channels - geometry.shape[2]))
+
+    def experienced(self) -> Iterable[nn.Parameter]:
+        """Weights that come from elsewhere and are to change slowly."""
+        return ()
 
     def ask(self, task: str, pictures: Pictures) -> Tensor:
         """What `forward` gives for one task alone."""

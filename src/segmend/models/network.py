@@ -24,6 +24,7 @@ from segmend.models.model import (
     ALONE,
     Answers,
     Arrays,
+    Backbone,
     LogRow,
     Report,
     Session,
@@ -51,11 +52,15 @@ class NetworkModel:
 
     Attributes:
         image_size: Width of the pictures the network sees: `IMAGE_SIZE` or a half of it.
+        takes_backbone: Whether it can be built on a backbone by name.
+        backbone: The one it is built on; None for its own.
     """
 
     image_size = SIZE
+    takes_backbone = False
 
     def __init__(self) -> None:
+        self.backbone: Backbone | None = None
         self._net: SiteNetwork | None = None
         self._inputs = "both"
         self._temperatures: dict[str, float] = {}
@@ -74,6 +79,7 @@ class NetworkModel:
     ) -> Sequence[LogRow]:
         """Train on the training split, keep the epoch of least validation loss."""
         self._inputs = settings.inputs
+        self._take(settings.backbone)
         net = self._new(tasks, settings, session)
         with TemporaryDirectory(prefix="segmend-") as place:
             lessons: dict[str, Lesson] = {}
@@ -131,6 +137,7 @@ class NetworkModel:
         return {
             "shapes": {task: asdict(shape) for task, shape in self._trained().shapes.items()},
             "inputs": self._inputs,
+            "backbone": None if self.backbone is None else self.backbone.name,
             "channels": _CHANNELS,
             "temperatures": self._temperatures,
             "speed": self._speed,
@@ -144,10 +151,21 @@ class NetworkModel:
                 found=f"{config.get('channels')}, rows have {_CHANNELS}",
                 fix="Train it again",
             )
+        name = config["backbone"]
+        self._take(None if name is None else Backbone(str(name)))
         net = self.network({task: NetShape(**shape) for task, shape in config["shapes"].items()})
         _load(net, arrays)
         self._net, self._inputs = net.eval(), str(config["inputs"])
         self._temperatures, self._speed = dict(config["temperatures"]), dict(config["speed"])
+
+    def _take(self, backbone: Backbone | None) -> None:
+        if backbone is not None and not self.takes_backbone:
+            raise BadInputError(
+                "this model has an encoder of its own and takes no backbone",
+                found=f"backbone timm:{backbone.name}",
+                fix="Train vit-base or vit-tiny with it",
+            )
+        self.backbone = backbone
 
     def _trained(self) -> SiteNetwork:
         if self._net is None:

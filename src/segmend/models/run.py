@@ -49,7 +49,7 @@ from segmend.tasks.task import Task
 CONFIG, WEIGHTS, LOG, LOG_JSON = "config.json", "weights.safetensors", "log.csv", "log.json"
 FORMAT = 2
 
-_PACKAGES = ("numpy", "torch", "scikit-learn", "safetensors", "pyarrow")
+_PACKAGES = ("numpy", "torch", "timm", "scikit-learn", "safetensors", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ Loss = Callable[[str, Tensor, Tensor], Tensor]
 
 _WEIGHT_DECAY = 0.05
 _CLIP = 1.0
+_EXPERIENCED = 0.1
+"""Learning rate of weights that were learnt elsewhere, as a share of that of the others (reference
+3.1)."""
 _WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; the published design warms up 5 of 20-50
 epochs (reference 3.1)."""
@@ -186,7 +189,7 @@ def _epoch(
         batch, sizes = next(batches)
         clock.waited += time.perf_counter() - asked
         for group in course.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * share(epoch * steps + step)
+            group["lr"] = settings.learning_rate * share(epoch * steps + step) * group["scale"]
         losses.append(_step(pupil, batch, sizes))
         _follow(course, settings.ema, epoch * steps + step)
         clock.rows += sum(sizes.values())
@@ -212,9 +215,13 @@ def _told(name: str, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        net.parameters(), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
-    )
+    slow = {id(weight) for weight in net.experienced()}
+    groups = [
+        {"params": [w for w in net.parameters() if id(w) not in slow], "scale": 1.0},
+        {"params": [w for w in net.parameters() if id(w) in slow], "scale": _EXPERIENCED},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY)
 
 
 def _step(pupil: Pupil, parts: Mapping[str, Batch], sizes: Mapping[str, int]) -> dict[str, float]:

@@ -57,7 +57,22 @@ SIZES = {
 """``base`` is ViT-B/16 as published; ``tiny`` trains on a laptop, at half the resolution."""
 
 
-class VitNet(SiteNetwork):
+class PictureNetwork(SiteNetwork):
+    """A network that scores every picture alone, as published."""
+
+    def loss(self, task: str, out: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing over the pictures of a row; or the mask loss."""
+        if self.shapes[task].masks:
+            return split_mask_loss(out, targets)
+        smooth = targets * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
+        return label_loss(out, smooth[:, None].expand_as(out)).mean(dim=1)
+
+    def log_odds(self, out: Tensor) -> Tensor:
+        """Of the mean probability over the pictures of a site."""
+        return torch.logit(torch.sigmoid(out.double()).mean(dim=1), eps=1e-9)
+
+
+class VitNet(PictureNetwork):
     """Pictures of a site to one logit per picture, or to a mask on every geometry view."""
 
     def __init__(self, shapes: Shapes, size: VitSize) -> None:
@@ -78,7 +93,9 @@ class VitNet(SiteNetwork):
         self.norm = nn.LayerNorm(size.width)
         self.heads = nn.ModuleDict(
             {
-                task: _mask_head(size) if shape.masks else _score_head(size)
+                task: mask_head((size.width, *size.head_widths))
+                if shape.masks
+                else score_head(size.width)
                 for task, shape in shapes.items()
             }
         )
@@ -111,28 +128,18 @@ class VitNet(SiteNetwork):
         encoded: Tensor = self.norm(self.blocks(tokens + self.where))
         return encoded
 
-    def loss(self, task: str, out: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy with label smoothing over the pictures of a row; or the mask loss."""
-        if self.shapes[task].masks:
-            return split_mask_loss(out, targets)
-        smooth = targets * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
-        return label_loss(out, smooth[:, None].expand_as(out)).mean(dim=1)
 
-    def log_odds(self, out: Tensor) -> Tensor:
-        """Of the mean probability over the pictures of a site."""
-        return torch.logit(torch.sigmoid(out.double()).mean(dim=1), eps=1e-9)
+def score_head(width: int) -> nn.Sequential:
+    """Features of a picture to one logit."""
+    return nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(width, 1))
 
 
-def _score_head(size: VitSize) -> nn.Sequential:
-    return nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(size.width, 1))
-
-
-def _mask_head(size: VitSize) -> nn.Sequential:
-    """Patch tokens to two classes per pixel: four transposed convolutions, each doubling."""
+def mask_head(widths: tuple[int, ...]) -> nn.Sequential:
+    """Maps to two classes per pixel: transposed convolutions, each doubling, the last to both."""
     layers: list[nn.Module] = []
-    for a, b in pairwise((size.width, *size.head_widths)):
+    for a, b in pairwise(widths):
         layers += [nn.ConvTranspose2d(a, b, 2, stride=2), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(size.head_widths[-1], 2, 2, stride=2))
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 2, 2, stride=2))
 
 
 class VitTiny(NetworkModel):
@@ -140,10 +147,15 @@ class VitTiny(NetworkModel):
 
     size = "tiny"
     image_size = SIZES["tiny"].image
+    takes_backbone = True
 
     def network(self, shapes: Shapes) -> SiteNetwork:
-        """An untrained transformer."""
-        return VitNet(shapes, SIZES[self.size])
+        """An untrained transformer, or the backbone that was asked for."""
+        if self.backbone is None:
+            return VitNet(shapes, SIZES[self.size])
+        from segmend.models.timm_net import TimmNet
+
+        return TimmNet(shapes, self.backbone.name, self.image_size, imagenet=self.backbone.imagenet)
 
 
 class VitBase(VitTiny):

@@ -12,7 +12,7 @@ from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
 from segmend.core.errors import BadInputError
 from segmend.loaders.packed.beside import cache_of
-from segmend.models.model import BALANCE, INPUTS, MODELS, rank_here
+from segmend.models.model import BALANCE, INPUTS, MODELS, Backbone, rank_here
 from segmend.models.run import Beginning, train_run
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS, tasks_named
@@ -42,6 +42,8 @@ from segmend.tasks.registry import TASKS, tasks_named
     metavar="TASK=NUMBER",
     help="Of several tasks: share of a task in a batch. Default: its share of the rows.",
 )
+@click.option("--backbone", metavar="timm:NAME", help="For vit-*: a network of timm, by name.")
+@click.option("--imagenet", is_flag=True, help="Begin with that backbone's ImageNet weights.")
 @click.option("--start", type=click.Path(path_type=Path), help="Run to fine-tune.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was killed.")
 @click.option(
@@ -61,6 +63,8 @@ def train(
     tensorboard: bool,
     balance: str | None,
     weights: tuple[str, ...],
+    backbone: str | None,
+    imagenet: bool,
     **asked: Any,
 ) -> None:
     """Train a model for TASKS on the training rows of BENCHMARK.
@@ -78,6 +82,8 @@ def train(
         changes["balance"] = () if balance == "none" else tuple(balance.split(","))
     if weights:
         changes["weights"] = tuple(map(_weight, weights))
+    if backbone is not None or imagenet:
+        changes["backbone"] = _backbone(backbone, imagenet=imagenet)
     settings = replace(MODELS[name].settings, **changes)
     opened = Benchmark.open(benchmark)
     if out is None:
@@ -105,6 +111,17 @@ def train(
         which = f" --task {each.name}" if len(tasks) > 1 else ""
         answers = f"{each.name}.parquet" if which else "predictions.parquet"
         click.echo(f"next: segmend predict {folder} {benchmark}{which} --out {answers}")
+
+
+def _backbone(text: str | None, *, imagenet: bool) -> Backbone:
+    """timm:NAME taken apart."""
+    library, _, name = (text or "").partition(":")
+    if library != "timm" or not name:
+        raise BadInputError(
+            f"'{text}' names no backbone" if text else "ImageNet weights belong to a backbone",
+            fix="Write --backbone timm:NAME, as timm:vit_base_patch16_224",
+        )
+    return Backbone(name, imagenet)
 
 
 def _weight(text: str) -> tuple[str, float]:
