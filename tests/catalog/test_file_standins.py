@@ -193,11 +193,11 @@ def test_cases_that_are_not_there_are_asked_to_be_fetched(beta, tmp_path):
 def test_l4dense_cubes_and_what_is_not_downloaded(folder):
     z, y, x = l4dense.VOXEL_SIZE
     # The upper half along z, without its last cubes along x.
-    box = sg.Box((l4dense.CUBE * z, 0, 0), (2 * l4dense.CUBE * z, 100 * y, l4dense.CUBE * x))
+    box = sg.Box((l4dense.CUBE * z, 0, 0), (l4dense.SHAPE[0] * z, 100 * y, l4dense.CUBE * x))
     file = fetched("l4dense2019", folder, box=box)
     opened = sg.open(file)
     arrays = l4dense.layer_arrays()
-    there = VoxelBox((l4dense.CUBE, 0, 0), (2 * l4dense.CUBE, 100, l4dense.CUBE))
+    there = VoxelBox((l4dense.CUBE, 0, 0), (l4dense.SHAPE[0], 100, l4dense.CUBE))
     for name in ("image", *opened.labels):
         layer = opened.image if name == "image" else opened.labels[name]
         np.testing.assert_array_equal(layer[box], arrays[name][there.slices])

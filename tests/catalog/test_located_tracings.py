@@ -49,7 +49,7 @@ def test_every_node_lies_in_a_supervoxel_of_its_neuron_or_outside(dataset, name,
         inside = [r for r in rows if r["how"] == "located"]
         assert {r["segment_id"] for r in inside} == set(l4dense.truth().members[neuron])
         beyond = [(r["how"], r["segment_id"]) for r in rows if r["how"] != "located"]
-        assert beyond == ([("outside", None)] if name == "manual-neurons" else [])
+        assert beyond == ([("absent", None), ("outside", None)] if name == "manual-neurons" else [])
 
 
 def test_the_annotation_says_the_segments_that_are_known(dataset):
@@ -58,8 +58,8 @@ def test_the_annotation_says_the_segments_that_are_known(dataset):
     located = made[name]
     (tree,) = located.annotation.trees
     said = [node.attributes.get(SEGMENT) for node in tree.nodes]
-    assert said[-1] is None
-    assert said[:-1] == [str(s) for s in located.segments[:-1].tolist()]
+    assert said[-2:] == [None, None]
+    assert said[:-2] == [str(s) for s in located.segments[:-2].tolist()]
     assert tree.edges == dataset.annotations["manual-neurons"][name].trees[0].edges
 
 

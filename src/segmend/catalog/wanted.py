@@ -88,7 +88,7 @@ def _each(
 
 def cube_grid(layer: Layer) -> VoxelGrid:
     """The grid of a layer that is published as cubes, as its record states it."""
-    shape = [
+    shape = layer.options.get("shape") or [
         n * m for n, m in zip(layer.options["cube_shape"], layer.options["grid_shape"], strict=True)
     ]
     assert layer.voxel_size_nm is not None
@@ -96,7 +96,7 @@ def cube_grid(layer: Layer) -> VoxelGrid:
 
 
 def _cubes(record: Record, name: str, layer: Layer, box: Box | None) -> Iterator[str]:
-    """File names of the cubes that a box touches."""
+    """File names of the cubes that a box touches; none where all of it lies beyond them."""
     cube, counts, grid = layer.options["cube_shape"], layer.options["grid_shape"], cube_grid(layer)
     if box is None:
         raise BadInputError(
@@ -110,7 +110,8 @@ def _cubes(record: Record, name: str, layer: Layer, box: Box | None) -> Iterator
             f"{box} lies outside layer '{name}' of '{record.name}'", found=f"it covers {grid.box}"
         )
     touched = [
-        range(a // n, -(-b // n)) for a, b, n in zip(voxels.start, voxels.stop, cube, strict=True)
+        range(a // n, min(-(-b // n), count))
+        for a, b, n, count in zip(voxels.start, voxels.stop, cube, counts, strict=True)
     ]
     absent = {tuple(index) for index in layer.options.get("absent_cubes", ())}
     for z, y, x in product(*touched):

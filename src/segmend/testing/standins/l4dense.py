@@ -24,6 +24,9 @@ from segmend.testing.standins.l4dense_tracings import write_tracings
 
 CUBE = 40
 GRID = (2, 3, 2)
+SHAPE = (78, 124, 86)
+"""Like the published image it ends inside the cubes along z and beyond them along y and x."""
+
 VOXEL_SIZE = (28.0, 11.24, 11.24)
 TABLES = ("axons", "dendrites", "synapses", "segments", "connectome")
 TRACINGS = (
@@ -37,7 +40,7 @@ TRACINGS = (
 
 def write(record: Record, published: Path, url: str) -> Record:
     """Write the files; see `segmend.testing.standins.WRITERS`."""
-    arrays = layer_arrays()
+    arrays = _cube_arrays()
     files = {}
     for name, layer in record.layers.items():
         if layer.agglomerates:  # the same cubes, mapped on reading
@@ -56,7 +59,8 @@ def write(record: Record, published: Path, url: str) -> Record:
         write_tracings(name, published.parent / record.files[name].path, masked_tissue(), truth())
     write_folder(published.parent / record.files["synem-interfaces"].path)
     derived = derive(record, files, _smaller)
-    z, y, x = (CUBE * n * v for n, v in zip(GRID, VOXEL_SIZE, strict=True))
+    stored = (min(CUBE * n, whole) for n, whole in zip(GRID, SHAPE, strict=True))
+    z, y, x = (n * size for n, size in zip(stored, VOXEL_SIZE, strict=True))
     return msgspec.structs.replace(derived, default_box_nm=((0.0, 0.0, 0.0), (z, y, x)))
 
 
@@ -91,6 +95,16 @@ def truth() -> TableTruth:
 
 
 def layer_arrays() -> dict[str, Any]:
+    """What the layers hold, ``(z, y, x)``; 0 beyond the cubes, where they are certified absent."""
+    made = {}
+    for name, array in _cube_arrays().items():
+        made[name] = np.zeros(SHAPE, array.dtype)
+        there = tuple(slice(min(a, b)) for a, b in zip(SHAPE, array.shape, strict=True))
+        made[name][there] = array[there]
+    return made
+
+
+def _cube_arrays() -> dict[str, Any]:
     """What the cubes hold, and the neurites that they are mapped to, ``(z, y, x)``."""
     made, known = masked_tissue(), truth()
     vessels = np.zeros(made.em.shape, np.uint8)
@@ -108,7 +122,8 @@ def layer_arrays() -> dict[str, Any]:
 
 
 def _smaller(layer: Layer) -> Layer:
-    options = layer.options | {"cube_shape": [CUBE] * 3, "grid_shape": list(GRID)}
+    smaller = {"cube_shape": [CUBE] * 3, "grid_shape": list(GRID), "shape": list(SHAPE)}
+    options = layer.options | smaller
     return msgspec.structs.replace(layer, options=options)
 
 

@@ -107,11 +107,13 @@ def _with_targets(tissue: Tissue, truth: TableTruth, axon: int) -> Annotation:
 
 
 def _leaving(made: Annotation, tissue: Tissue) -> Annotation:
-    """With one more node, beyond the last voxel along x."""
+    """With two more nodes, the one beyond the cubes along x, the other beyond all voxels."""
     (tree,) = made.trees
     last = max(node.id for node in tree.nodes)
-    beyond = Node(last + 1, (float(tissue.spec.shape[2] + 4), 8.0, 8.0))
-    longer = replace(tree, nodes=(*tree.nodes, beyond), edges=(*tree.edges, Edge(last, beyond.id)))
+    x = tissue.spec.shape[2]
+    beyond = (Node(last + 1, (x + 4.0, 8.0, 8.0)), Node(last + 2, (x + 40.0, 8.0, 8.0)))
+    edges = (Edge(last, last + 1), Edge(last + 1, last + 2))
+    longer = replace(tree, nodes=(*tree.nodes, *beyond), edges=(*tree.edges, *edges))
     return replace(made, trees=(longer,))
 
 
