@@ -17,7 +17,14 @@ from moto.server import ThreadedMotoServer
 
 import segmend as sg
 from segmend.build.engines.processes import Processes
-from segmend.build.in_bucket import adopt, check_bucket, complete_in, freeze_in, is_finished
+from segmend.build.in_bucket import (
+    adopt,
+    build_in,
+    check_bucket,
+    complete_in,
+    freeze_in,
+    is_finished,
+)
 from segmend.build.pipeline import Built
 from segmend.build.plan import Plan
 from segmend.build.resume import template_of
@@ -127,6 +134,22 @@ def test_a_build_begun_on_one_machine_and_ended_on_another_is_the_one_in_a_folde
     assert len(benchmark) == built.closure.committed
     told = json.loads(verb("build", "status", bucket.url, "--json").stdout)
     assert (told["finished"], told["committed"]) == (True, len(benchmark))
+
+
+def test_damaged_and_missing_shards_are_made_again_where_they_lie(
+    client: Any, bucket: Bucket, plan: Plan, plan_file: Path, tmp_path: Path
+) -> None:
+    build_in(bucket, plan, tmp_path / "work")
+    name = bucket.url.split("/")[2]
+    whole = objects(client, name)
+    bucket.write("train/train-00001.parquet", bucket.content("train/train-00001.parquet")[:-9])
+    bucket.remove(["test/test-00000.parquet"])
+    told = json.loads(verb("rebuild", plan_file, bucket.url, "--json").stdout)
+    assert told == {"rebuilt": ["train/train-00001.parquet", "test/test-00000.parquet"]}
+    assert objects(client, name) == whole
+    assert "0 shards made again" in verb("rebuild", plan_file, bucket.url).stdout
+    bucket.remove([SHARDS_CSV])
+    assert "--resume" in verb("rebuild", plan_file, bucket.url, status=5).stderr
 
 
 def test_a_shard_of_another_build_is_never_replaced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from segmend.build.in_bucket import (
     freeze_in,
     is_finished,
 )
+from segmend.build.mend_bucket import rebuild_in
 from segmend.build.pipeline import Built, build, check_output, freeze
 from segmend.build.plan import Plan, make_plan
 from segmend.build.resume import rebuild, resume, template_of
@@ -145,6 +147,16 @@ def work_folder(bucket: Bucket) -> Path:
     """Where the small files of a build in a bucket are kept unless the user says."""
     name = hashlib.sha256(bucket.url.encode()).hexdigest()[:16]
     return settings().cache_dir / "builds" / name
+
+
+def rebuild_in_bucket(order: Order, bucket: Bucket, progress: Progress) -> Sequence[str]:
+    """Make the missing and damaged shards of a benchmark in a bucket again; their paths."""
+    with tempfile.TemporaryDirectory(prefix="segmend-rebuild-") as work:
+        plan = adopt(bucket, Path(work))
+        progress.say(f"checking {len(plan.shards)} shards")
+        template = template_of(plan, order.settings(), order.folder)
+        done = _Counted(progress, plan.n_rows)
+        return rebuild_in(bucket, plan, template, engine=order.opened_engine(), done=done)
 
 
 def rebuild_benchmark(order: Order, out: Path, progress: Progress) -> Sequence[str]:

@@ -9,7 +9,7 @@ import click
 
 from segmend.apps.cli.options import as_json, engine, overrides, workers
 from segmend.apps.progress import Progress
-from segmend.core.errors import BadInputError, require
+from segmend.core.errors import require
 from segmend.store.bucket import is_bucket
 
 
@@ -31,20 +31,19 @@ def rebuild(
     """Make exactly the shards of BENCHMARK again that are missing or damaged.
 
     PLAN is the file it was built with. Shards come back byte by byte: each is compared with the
-    checksum in the ledger. Sidecars, card and demo rows are written anew.
+    checksum in the ledger. In a folder, sidecars, card and demo rows are written anew; in a bucket
+    (s3://, gs://) they stay.
     """
     require("numba", extra="build")
-    from segmend.apps.building import Order, rebuild_benchmark
+    from segmend.apps.building import Order, rebuild_benchmark, rebuild_in_bucket
+    from segmend.store.bucket import Bucket
 
-    if is_bucket(benchmark):
-        raise BadInputError(
-            f"{benchmark} cannot be rebuilt in place",
-            found="it is in a bucket",
-            fix="Copy it to a folder, rebuild it there and copy the shards back",
-        )
     order = Order(plan, overrides, engine, workers)
     with Progress(quiet=as_json) as progress:
-        again = rebuild_benchmark(order, Path(benchmark), progress)
+        if is_bucket(benchmark):
+            again = rebuild_in_bucket(order, Bucket(benchmark), progress)
+        else:
+            again = rebuild_benchmark(order, Path(benchmark), progress)
     if as_json:
         click.echo(json.dumps({"rebuilt": list(again)}))
         return
