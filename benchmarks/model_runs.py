@@ -37,7 +37,7 @@ from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
 
 MODELS_IN_ORDER = (
-    *("chance", "artefact", "content", "metadata", "geometry", "cnn", "fusion", "vit-tiny"),
+    *("chance", "artefact", "content", "metadata", "geometry", "neck", "cnn", "fusion", "vit-tiny"),
 )
 CURVE = (8, 4, 2)
 """Parts of the training rows for the learning curves: an eighth, a quarter, a half."""

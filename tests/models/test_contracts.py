@@ -23,6 +23,10 @@ class TestGeometryOnSingles(ModelContract):
     model, task = "geometry", TASKS["false_merge_identification"]
 
 
+class TestNeckOnMasks(ModelContract):
+    model, task = "neck", TASKS["split_mask_generation"]
+
+
 class TestCnnOnPairs(ModelContract):
     model, task = "cnn", TASKS["false_split_correction"]
     settings = TrainSettings(epochs=8, batch_size=8, epoch_rows=1, learning_rate=2e-3)

@@ -31,7 +31,7 @@ from segmend.testing.rows import random_benchmark
 
 TASK = TASKS["false_split_correction"]
 PROBES = ("artefact", "content", "metadata")
-EVERY = ("chance", "geometry", "cnn", "fusion", "vit-tiny", "vit-base", *PROBES)
+EVERY = ("chance", "geometry", "cnn", "fusion", "vit-tiny", "vit-base", "neck", *PROBES)
 
 
 @pytest.fixture

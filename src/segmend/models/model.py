@@ -337,6 +337,13 @@ for _entry in (
         ("sklearn",),
     ),
     ModelEntry(
+        "neck",
+        "masks without learning: the surface is cut where it holds together least",
+        ("split_mask",),
+        "segmend.models.neck:Neck",
+        ("scipy",),
+    ),
+    ModelEntry(
         "cnn",
         "a small network on geometry and EM, for laptops",
         _BOTH,
