@@ -26,7 +26,7 @@ class Lists:
     starts: NDArray[np.int64]
 
     @classmethod
-    def of_sizes(cls, values: NDArray[Any], sizes: Sequence[int]) -> Lists:
+    def of_sizes(cls, values: NDArray[Any], sizes: Sequence[int] | NDArray[np.int64]) -> Lists:
         """Lists of these lengths."""
         starts = np.zeros(len(sizes) + 1, np.int64)
         np.cumsum(np.asarray(sizes, np.int64), out=starts[1:])

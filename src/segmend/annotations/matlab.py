@@ -35,7 +35,7 @@ SECONDS = 120.0
 PIECE_BYTES = 2**26
 """Bytes of an array that are asked for at a time."""
 
-CELLS = 20_000
+CELLS = 100_000
 """Cells that are asked for at a time."""
 
 EXACT = 2**53
@@ -193,13 +193,12 @@ class MatlabFile:
 
     def lists_of_ids(self, key: str, field: str = "", dtypes: str = "u") -> Lists:
         """A cell array of lists of ids, or a field of each cell, as uint64."""
-        values, shapes = self._cells(key, field, dtypes)
-        sizes = []
-        for number, shape in enumerate(shapes, 1):
-            if sum(n != 1 for n in shape) > 1:
-                raise self.error(f"{key}/{number}", f"its shape is {tuple(shape)}, not one column")
-            sizes.append(math.prod(shape))
-        return Lists.of_sizes(self.whole(key, values), sizes)
+        values, dims = self._cells(key, field, dtypes)
+        odd = np.flatnonzero((dims[:, 1] >= 0) & (dims != 1).all(axis=1))
+        if odd.size:
+            number, shape = int(odd[0]) + 1, tuple(dims[odd[0]].tolist())
+            raise self.error(f"{key}/{number}", f"its shape is {shape}, not one column")
+        return Lists.of_sizes(self.whole(key, values), _elements(dims))
 
     def lists_of_matrices(self, key: str, widths: dict[str, int]) -> dict[str, Lists]:
         """Matrices that are fields of each cell: their rows, one matrix after the other.
@@ -208,7 +207,10 @@ class MatlabFile:
             key: The cell array.
             widths: Columns of each field; the matrices of all fields lie the same way.
         """
-        cells = {name: self._cells(key, name, "u") for name in widths}
+        cells = {}
+        for name in widths:
+            values, dims = self._cells(key, name, "u")
+            cells[name] = values, [[n for n in shape if n >= 0] for shape in dims.tolist()]
         # Matrices that can lie only one way decide for square ones before these are read.
         for name, (_, shapes) in cells.items():
             for number, shape in enumerate(shapes, 1):
@@ -305,28 +307,28 @@ class MatlabFile:
             out[part] = np.frombuffer(data, dtype).reshape(out[part].shape)
         return out
 
-    def _cells(self, key: str, name: str, dtypes: str) -> tuple[NDArray[Any], list[list[int]]]:
-        """All cells' elements one after the other, and the shape of each cell."""
+    def _cells(self, key: str, name: str, dtypes: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """All cells' elements one after the other, and the dims of each, -1 for no second axis."""
         about = self._ask("members", key)
         if about["odd"]:
             raise self.error(
                 key, f"its {about['count']} members are not 1 to {about['count']}: {about['odd']}"
             )
-        shapes: list[list[int]] = []
-        pieces, total = [np.empty(0, np.uint8)], 0
-        while len(shapes) < about["count"]:
-            stop = min(about["count"], len(shapes) + CELLS)
-            answer = self._ask("cells", key, field=name, start=len(shapes), stop=stop)
-            dtype = self._dtype(key, answer["dtype"], dtypes)
-            piece = np.frombuffer(answer["data"], dtype)
-            if not answer["shapes"] or len(piece) != sum(map(math.prod, answer["shapes"])):
+        pieces, shapes = [np.empty(0, np.uint8)], [np.empty((0, 2), np.int64)]
+        done = total = 0
+        while done < about["count"]:
+            stop = min(about["count"], done + CELLS)
+            answer = self._ask("cells", key, field=name, start=done, stop=stop)
+            piece = np.frombuffer(answer["data"], self._dtype(key, answer["dtype"], dtypes))
+            dims = np.frombuffer(answer["dims"], np.int64).reshape(-1, 2)
+            if not len(dims) or len(piece) != _elements(dims).sum():
                 raise self._damaged(key, f"{len(piece)} elements came")
-            shapes += answer["shapes"]
             pieces.append(piece)
-            total += piece.nbytes
+            shapes.append(dims)
+            done, total = done + len(dims), total + piece.nbytes
             if total > MAX_TABLE_BYTES:
                 raise self.error(key, f"its cells hold more than {MAX_TABLE_BYTES} bytes")
-        return np.concatenate(pieces), shapes
+        return np.concatenate(pieces), np.concatenate(shapes)
 
     def _dtype(self, key: str, text: str, kinds: str) -> np.dtype[Any]:
         dtype = np.dtype(text).newbyteorder("=")
@@ -357,6 +359,11 @@ class MatlabFile:
             reason="corrupt",
             url=str(self.file.path),
         )
+
+
+def _elements(dims: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Elements of cells; -1 stands for an axis that there is not."""
+    return np.prod(np.where(dims < 0, 1, dims), axis=1)
 
 
 def open_matlab(path: str | Path) -> MatlabFile:

@@ -1,0 +1,156 @@
+"""Cell arrays read as one array, against HDF5 reading them one by one; odd files are left to it."""
+
+import contextlib
+
+import h5py
+import numpy as np
+import pytest
+
+from segmend.annotations.hdf5_cells import Start, find_cells
+from segmend.annotations.matlab import open_matlab
+from segmend.core.errors import SchemaError, SegmendError
+
+KEY = "synapses/preSegIds"
+
+
+def write(path, cells, **options):
+    with h5py.File(path, "w", **options) as file:
+        group = file.create_group(KEY)
+        for number, cell in enumerate(cells, 1):
+            group[str(number)] = cell
+    return path
+
+
+def lists(count, seed=0, dtype=np.uint32):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(1, 2**31, size).astype(dtype) for size in rng.integers(1, 6, count)]
+
+
+def found(path):
+    with h5py.File(path) as file:
+        group, first = file[KEY], file[KEY]["1"]
+        header = h5py.h5o.get_info(group.id).addr
+        return find_cells(
+            str(path), Start(file.userblock_size, header, first.dtype, len(first.shape))
+        )
+
+
+def check(path, cells):
+    """The reader gives these cells, whichever way it takes."""
+    made = open_matlab(path).lists_of_ids(KEY)
+    assert made.values.dtype == np.uint64
+    assert len(made) == len(cells)
+    for ours, theirs in zip(made, cells, strict=True):
+        np.testing.assert_array_equal(ours, np.asarray(theirs).reshape(-1))
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 3_000])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64])
+def test_a_plain_cell_array_is_read_as_one(tmp_path, count, dtype):
+    cells = [cell % 200 for cell in lists(count)]
+    cells = [cell.astype(dtype) for cell in cells]
+    path = write(tmp_path / "a.h5", cells)
+    made = found(path)
+    assert made is not None
+    assert made.dtype == dtype
+    first, last = count // 3, max(1, 2 * count // 3)
+    expected = np.concatenate(cells[first:last]) if last > first else np.empty(0, dtype)
+    assert made.read(first, last) == expected.tobytes()
+    check(path, cells)
+
+
+def test_empty_and_long_cells_and_matrices(tmp_path):
+    cells = [np.arange(5000, dtype=np.uint32), np.empty(0, np.uint32), np.arange(3, dtype="u4")]
+    assert found(write(tmp_path / "a.h5", cells)) is not None
+    check(tmp_path / "a.h5", cells)
+    rows = [np.arange(n, dtype=np.uint32).reshape(1, -1) for n in (4, 7, 1)]
+    made = found(write(tmp_path / "b.h5", rows))
+    np.testing.assert_array_equal(made.dims, [[1, 4], [1, 7], [1, 1]])
+    check(tmp_path / "b.h5", rows)
+
+
+def test_a_user_block_shifts_every_address(tmp_path):
+    cells = lists(700)
+    path = write(tmp_path / "a.h5", cells, userblock_size=512)
+    assert found(path) is not None
+    check(path, cells)
+
+
+def odd_files():
+    def newest(path, cells):
+        write(path, cells, libver="latest")
+
+    def chunked(path, cells):
+        with h5py.File(write(path, cells[:-1]), "r+") as file:
+            file[KEY].create_dataset(str(len(cells)), data=cells[-1], chunks=(1,))
+
+    def compressed(path, cells):
+        with h5py.File(path, "w") as file:
+            for number, cell in enumerate(cells, 1):
+                file.create_dataset(f"{KEY}/{number}", data=cell, compression="gzip")
+
+    def described(path, cells):
+        with h5py.File(write(path, cells), "r+") as file:
+            file[f"{KEY}/2"].attrs["class"] = "uint32"
+
+    def two_ranks(path, cells):
+        write(path, [*cells[:-1], cells[-1].reshape(-1, 1)])
+
+    return {f.__name__: f for f in (newest, chunked, compressed, described, two_ranks)}
+
+
+@pytest.mark.parametrize("odd", odd_files())
+def test_what_is_not_plain_is_left_to_hdf5(tmp_path, odd):
+    cells, path = lists(40), tmp_path / "a.h5"
+    odd_files()[odd](path, cells)
+    assert found(path) is None
+    check(path, cells)
+
+
+def big_endian(file):
+    file[f"{KEY}/7"] = np.arange(3, dtype=">u4")
+
+
+def linked(file):
+    file[f"{KEY}/7"] = h5py.SoftLink(f"/{KEY}/1")
+
+
+def unwritten(file):
+    file.create_dataset(f"{KEY}/7", (3,), np.uint32)
+
+
+def a_name(file):
+    file[f"{KEY}/07"] = np.arange(3, dtype=np.uint32)
+
+
+def a_gap(file):
+    file[f"{KEY}/8"] = np.arange(3, dtype=np.uint32)
+
+
+@pytest.mark.parametrize("bad", [big_endian, linked, unwritten, a_name, a_gap])
+def test_a_bad_member_is_an_error_as_before(tmp_path, bad):
+    path = write(tmp_path / "a.h5", lists(6))
+    with h5py.File(path, "r+") as file:
+        bad(file)
+    assert found(path) is None
+    if bad is big_endian:  # one number is as good as the other, once HDF5 has turned it round
+        check(path, [*lists(6), np.arange(3)])
+        return
+    with pytest.raises(SchemaError):
+        open_matlab(path).lists_of_ids(KEY)
+
+
+def test_damaged_bytes_give_an_error_or_numbers_and_never_a_crash(tmp_path):
+    path = write(tmp_path / "a.h5", lists(60))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 8).tolist():
+            damaged[at] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        with contextlib.suppress(SegmendError):
+            assert open_matlab(path).lists_of_ids(KEY).values.dtype == np.uint64
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SegmendError):
+        open_matlab(path).lists_of_ids(KEY)
