@@ -81,16 +81,24 @@ class Asking:
         The caller must give each subject an outcome before it goes on.
         """
         total = self.ledger.count(table, outcome)["pending"]
-        done, window = 0, size * self.workers * WINDOW
+        done, most = 0, self.workers * WINDOW
         self.report(table, done, total)
-        with ThreadPoolExecutor(self.workers, "harvest") as pool:
-            while items := self.ledger.waiting(table, key, outcome=outcome, most=window):
+
+        def batches() -> Iterator[list[Any]]:
+            # What is in flight is still pending: each page begins after the one before.
+            items = self.ledger.waiting(table, key, outcome=outcome, most=size * most)
+            while items:
                 loaded = load(items)
-                batches = [loaded[i : i + size] for i in range(0, len(loaded), size)]
-                for found in in_flight(pool, ask, batches):
-                    yield found
-                    done += len(found)
-                    self.report(table, done, total)
+                yield from (loaded[i : i + size] for i in range(0, len(loaded), size))
+                items = self.ledger.waiting(
+                    table, key, outcome=outcome, most=size * most, after=items[-1]
+                )
+
+        with ThreadPoolExecutor(self.workers, "harvest") as pool:
+            for found in in_flight(pool, ask, batches(), most=most):
+                yield found
+                done += len(found)
+                self.report(table, done, total)
 
 
 def _fail(db: sqlite3.Connection, table: str, key: str, subject: Any, failure: Failure) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from segmend.core.errors import ReadFailedError
@@ -70,15 +71,25 @@ def halved(
 
 
 def in_flight(
-    pool: ThreadPoolExecutor, ask: Callable[[Item], Found], items: Sequence[Item]
+    pool: ThreadPoolExecutor, ask: Callable[[Item], Found], items: Iterable[Item], *, most: int
 ) -> Iterator[Found]:
-    """Ask for all items at once; yields what came, as it comes.
+    """Ask for all items, several at once; yields what came, as it comes.
 
     If the caller stops, what has not begun is not asked for.
+
+    Args:
+        pool: Whose threads ask.
+        ask: Asks for one.
+        items: What to ask for, taken as there is room.
+        most: Items that are begun or wait for a thread.
     """
-    running: set[Future[Found]] = {pool.submit(ask, item) for item in items}
+    waiting, running = iter(items), set[Future[Found]]()
     try:
-        while running:
+        while True:
+            for item in islice(waiting, most - len(running)):
+                running.add(pool.submit(ask, item))
+            if not running:
+                return
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()

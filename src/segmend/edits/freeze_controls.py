@@ -14,7 +14,7 @@ from segmend.edits.cave_record import CaveRecord
 from segmend.edits.control import Control, ControlKind, ControlOutcome
 from segmend.edits.frozen import Outcome
 from segmend.edits.harvest import ends
-from segmend.edits.ledger import OK, Ledger
+from segmend.edits.ledger import OK, Ledger, Size
 from segmend.edits.operation import EditOp
 
 Found = Iterator[Control | ControlOutcome]
@@ -78,8 +78,9 @@ def _beside(freezing: Freezing, subject: str, around: Around) -> Found:
     if not around.nearest:
         reason = f"no neighbour within {asked.cube_nm:g} nm"
         yield ControlOutcome(kind, subject, "dropped", reason)
+    sizes = freezing.ledger.sizes_of(one.other for one in around.nearest)
     for one in around.nearest:
-        fault = _fault(freezing, one)
+        fault = _fault(freezing, one, sizes[one.other])
         if fault is None and kept == asked.adjacent:
             fault = ControlOutcome(kind, "", "dropped", f"more than {asked.adjacent} for one edit")
         if fault is not None:
@@ -100,7 +101,7 @@ def _beside(freezing: Freezing, subject: str, around: Around) -> Found:
         yield ControlOutcome(kind, subject, "dropped", reason, around.farther)
 
 
-def _fault(freezing: Freezing, one: Beside) -> ControlOutcome | None:
+def _fault(freezing: Freezing, one: Beside, known: Size) -> ControlOutcome | None:
     """Why a neighbour is no control; subject and number are left open."""
     kind: ControlKind = "adjacent_control"
     if one.merged:
@@ -109,7 +110,7 @@ def _fault(freezing: Freezing, one: Beside) -> ControlOutcome | None:
     least = freezing.record.rules.min_smaller_chunks
     if not least:
         return None
-    size, outcome, detail = freezing.ledger.size_of(one.other)
+    size, outcome, detail = known
     if size is None:
         return ControlOutcome(kind, "", "failed", f"size: {outcome}", 1, detail)
     if size < least:

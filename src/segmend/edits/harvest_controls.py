@@ -25,7 +25,7 @@ from segmend.edits.cave_record import CaveRecord
 from segmend.edits.cave_server import CaveServer, understood
 from segmend.edits.frozen import Outcome
 from segmend.edits.join import Joined, Joiner
-from segmend.edits.sources import all_sources, joined, sources_of
+from segmend.edits.sources import all_answers, answers_of, joined
 from segmend.segments.neighbours import neighbours
 
 CONSIDERED = 3
@@ -88,7 +88,7 @@ class ControlRun:
     def _neighbours(self) -> None:
         ledger, kinds = self.asking.ledger, self.record.controls.edits
         with ledger.change() as db:
-            for one in all_sources(ledger):
+            for one in all_answers(ledger):
                 op = joined(one, self.joiner)
                 if isinstance(op, Joined) and op.kind in kinds:
                     db.execute(
@@ -98,7 +98,7 @@ class ControlRun:
                     )
 
         def load(numbers: list[int]) -> list[Joined | Outcome]:
-            return [joined(one, self.joiner) for one in sources_of(ledger, numbers)]
+            return [joined(one, self.joiner) for one in answers_of(ledger, numbers)]
 
         def ask(batch: list[Joined]) -> dict[int, Any]:
             return {one.operation: attempt(self._around, one) for one in batch}

@@ -29,11 +29,14 @@ SAME_TIME_MS = 2_000
 
 LOG = "tabular_change_log"
 
-_FILLED = {
+FILLED = {
     "lineage": "new roots from the lineage",
     "supervoxels": "new roots from supervoxels",
     "operation_details": "new roots from the details",
 }
+"""Names of the rules that find new roots, by their source."""
+
+LISTED_TWICE = "listed by several roots"
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -55,7 +58,7 @@ class Evidence(msgspec.Struct, frozen=True):
     lineage: tuple[int, ...] = ()
 
 
-class Joined(msgspec.Struct, frozen=True, tag=True):
+class Joined(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """An operation whose sources agree.
 
     Attributes:
@@ -70,7 +73,9 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
         cluster: Final root of the first side, or a root whose log names it.
         listed_by: The roots whose logs name it.
         user: Who did it, as a number.
-        provenance: Where each field is from.
+        after_from: Where the new roots are from.
+        time_from: Where the time is from.
+        cluster_from: Where the cluster is from.
         applied: Rules that filled or converted something.
     """
 
@@ -85,8 +90,21 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     cluster: int
     listed_by: tuple[int, ...]
     user: str
-    provenance: dict[str, str]
+    after_from: str
+    time_from: str
+    cluster_from: str
     applied: tuple[str, ...]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where each field is from."""
+        return {
+            "before_ids": LOG,
+            "after_ids": self.after_from,
+            "timestamp": self.time_from,
+            "points": "operation_details",
+            "cluster_id": self.cluster_from,
+        }
 
     @property
     def point(self) -> Point:
@@ -178,13 +196,9 @@ class Joiner(msgspec.Struct, frozen=True):
             cluster=evidence.final or listed_by[0],
             listed_by=listed_by,
             user=str(rows[0].get("user_id", details.get("user", ""))),
-            provenance={
-                "before_ids": LOG,
-                "after_ids": after_from,
-                "timestamp": time_from,
-                "points": "operation_details",
-                "cluster_id": "roots_binary" if evidence.final else LOG,
-            },
+            after_from=after_from,
+            time_from=time_from,
+            cluster_from="roots_binary" if evidence.final else LOG,
             applied=tuple(applied),
         )
 
@@ -284,7 +298,7 @@ def _agreed(rows: list[dict[str, Any]], applied: list[str]) -> tuple[int, ...]:
     if len(said) != 1:
         raise _Contradiction("inconsistent: roots before", f"the logs say {sorted(said)}")
     if len(rows) > 1:
-        applied.append("listed by several roots")
+        applied.append(LISTED_TWICE)
     return said.pop()
 
 
@@ -305,7 +319,7 @@ def _after(
     for name, ids in extra.items():
         if ids - found and (len(found) < needed or name == "operation_details"):
             found, source = found | ids, name
-            applied.append(_FILLED[name])
+            applied.append(FILLED[name])
     if kind == "merge" and len(found) > 1:
         raise _Contradiction("inconsistent: new roots", f"a merge into {sorted(found)}")
     if len(found) < needed:

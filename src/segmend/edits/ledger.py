@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,12 @@ PENDING, OK, NO_EDITS, INCONSISTENT, NO_DETAILS = (
 )
 FINAL = (OK, NO_EDITS)
 """Outcomes that are answers. Every other is a failure, which waits for a retry or in quarantine."""
+
+Size = tuple[int | None, str, str]
+"""L2 chunks of a root; without any, the outcome and its detail say why."""
+
+VARIABLES = 30_000
+"""Values of one query; SQLite takes 32,766."""
 
 QUARANTINE = 3
 """Rounds after which a failure is left alone, unless asked for."""
@@ -172,16 +179,25 @@ class Ledger:
             )
             db.execute("INSERT OR REPLACE INTO facts VALUES ('roots', 'complete')")
 
-    def waiting(self, table: str, key: str, *, outcome: str = "outcome", most: int) -> list[Any]:
-        """What is to be asked for: pending first, in order of id."""
+    def waiting(
+        self, table: str, key: str, *, outcome: str = "outcome", most: int, after: Any = None
+    ) -> list[Any]:
+        """What is to be asked for, in the order of the table: from the start, or after a key."""
         # Names of tables and columns are this package's own.
-        query = f"SELECT {key} FROM {table} WHERE {outcome} = 'pending' ORDER BY {key} LIMIT ?"  # noqa: S608
-        return [row[0] for row in self.rows(query, (most,))]
+        beyond = "" if after is None else f"AND {key} > ?"
+        query = f"SELECT {key} FROM {table} WHERE {outcome} = 'pending' {beyond} ORDER BY {key}"  # noqa: S608
+        values = (most,) if after is None else (after, most)
+        return [row[0] for row in self.rows(f"{query} LIMIT ?", values)]
 
-    def size_of(self, root: int) -> tuple[int | None, str, str]:
-        """The L2 chunks of a root; without any, the outcome and its detail say why."""
-        rows = self.rows("SELECT size, outcome, detail FROM sizes WHERE root = ?", (str(root),))
-        return next(rows, (None, "not asked", ""))
+    def sizes_of(self, roots: Iterable[int]) -> dict[int, Size]:
+        """What is known of the sizes of roots."""
+        found: dict[int, Size] = dict.fromkeys(roots, (None, "not asked", ""))
+        names = iter([str(root) for root in found])
+        while some := list(islice(names, VARIABLES)):
+            query = "SELECT root, size, outcome, detail FROM sizes WHERE root IN "
+            for root, *size in self.rows(f"{query} ({','.join('?' * len(some))})", some):
+                found[int(root)] = (size[0], size[1], size[2])
+        return found
 
     def count(self, table: str, outcome: str = "outcome") -> Counter[str]:
         """Rows by outcome."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +17,7 @@ from segmend.edits.cave_server import click_nm
 from segmend.edits.frozen import Outcome
 from segmend.edits.join import Evidence, Joined, Joiner
 from segmend.edits.ledger import OK, Ledger
+from segmend.edits.usual import usual
 
 Row = dict[str, Any]
 
@@ -50,38 +50,89 @@ class Sources:
         return [row for _, row in self.log]
 
 
+class Answers(NamedTuple):
+    """The same as the ledger keeps it.
+
+    Attributes:
+        operation: Its number.
+        outcome: Of its details.
+        checked: Of its evidence.
+        detail: Of a failure.
+        log: JSON of the rows, each with the root whose log it is, ascending.
+        details: JSON; empty: none.
+        evidence: JSON; empty: none.
+    """
+
+    operation: int
+    outcome: str
+    checked: str
+    detail: str
+    log: list[tuple[int, str]]
+    details: str | None
+    evidence: str | None
+
+
 _ALL = """
 SELECT o.operation, o.outcome, o.checked, o.detail, o.details, o.evidence, l.root, l.row
 FROM operations o JOIN log l ON l.operation = o.operation
 """
 
 
+def all_answers(ledger: Ledger) -> Iterator[Answers]:
+    """The answers about every operation, by number, one in memory at a time."""
+    return _grouped(ledger.rows(f"{_ALL} ORDER BY o.operation, l.root"))
+
+
 def all_sources(ledger: Ledger) -> Iterator[Sources]:
     """The sources of every operation, by number, one in memory at a time."""
-    return _grouped(ledger.rows(f"{_ALL} ORDER BY o.operation, l.root"))
+    return map(decoded, all_answers(ledger))
 
 
 def sources_of(ledger: Ledger, numbers: list[int]) -> list[Sources]:
     """The sources of some operations, by number."""
+    return [decoded(one) for one in answers_of(ledger, numbers)]
+
+
+def answers_of(ledger: Ledger, numbers: list[int]) -> list[Answers]:
+    """The answers about some operations, by number."""
     places = ", ".join("?" * len(numbers))
     query = f"{_ALL} WHERE o.operation IN ({places}) ORDER BY o.operation, l.root"
     return list(_grouped(ledger.rows(query, numbers)))
 
 
-def _grouped(rows: Iterator[tuple[Any, ...]]) -> Iterator[Sources]:
-    decode, evidence = msgspec.json.decode, msgspec.json.Decoder(Evidence).decode
-    for _, group in groupby(rows, key=itemgetter(0)):
-        listed = list(group)
-        number, outcome, checked, detail, details, found, _, _ = listed[0]
-        yield Sources(
-            number,
-            outcome,
-            checked,
-            detail,
-            tuple(sorted((int(one[6]), decode(one[7])) for one in listed)),
-            decode(details) if details else {},
-            evidence(found) if found else Evidence(),
-        )
+def _grouped(rows: Iterator[tuple[Any, ...]]) -> Iterator[Answers]:
+    last: Answers | None = None
+    for number, outcome, checked, detail, details, evidence, root, row in rows:
+        if last is not None and last.operation == number:
+            last.log.append((int(root), row))
+            last.log.sort()
+            continue
+        if last is not None:
+            yield last
+        last = Answers(number, outcome, checked, detail, [(int(root), row)], details, evidence)
+    if last is not None:
+        yield last
+
+
+def decoded(one: Answers) -> Sources:
+    """Answers as values."""
+    return Sources(
+        one.operation,
+        one.outcome,
+        one.checked,
+        one.detail,
+        tuple((root, _value(row)) for root, row in one.log),
+        _value(one.details) if one.details else {},
+        msgspec.json.decode(one.evidence, type=Evidence) if one.evidence else Evidence(),
+    )
+
+
+def _value(text: str) -> Row:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # What pandas has no value for comes as NaN, which JSON has not and the ledger keeps.
+        return json.loads(text)
 
 
 def joiner_of(grid: VoxelGrid, until: datetime, rules: Rules) -> Joiner:
@@ -89,10 +140,20 @@ def joiner_of(grid: VoxelGrid, until: datetime, rules: Rules) -> Joiner:
     return Joiner(partial(click_nm, grid), until.timestamp() * 1000, rules.check)
 
 
-def joined(one: Sources, joiner: Joiner) -> Joined | Outcome:
+def joined(one: Answers, joiner: Joiner) -> Joined | Outcome:
     """An operation from its sources, or why there is none."""
     for stage, outcome in (("details", one.outcome), ("check", one.checked)):
         if outcome != OK:
             name = outcome if outcome.startswith("no ") else f"{stage}: {outcome}"
             return Outcome(str(one.operation), "failed", name, one.detail)
-    return joiner.join(one.operation, one.log, one.details, one.evidence)
+    if one.details and one.evidence:
+        found = usual(one.operation, one.log, one.details, one.evidence, joiner)
+        if found is not None:
+            return found
+    return joined_slowly(one, joiner)
+
+
+def joined_slowly(one: Answers, joiner: Joiner) -> Joined | Outcome:
+    """The same for operations of any kind whose answers could be had."""
+    sources = decoded(one)
+    return joiner.join(one.operation, sources.log, sources.details, sources.evidence)
