@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from segmend.shards.defects import DEFECTS
 from segmend.shards.reader import Benchmark
 from segmend.shards.repair import repair
 from segmend.shards.rows import decode_row
+from segmend.shards.stored import stored_rows
 from segmend.tasks.task import FLAGS, Inputs, Look, Target, Task
 
 if TYPE_CHECKING:
@@ -155,9 +157,9 @@ class Examples:
 
     def __getitem__(self, i: int) -> Example:
         if self._packed is not None:
-            return self._unpacked(i, self._packed)
-        (row,) = self.benchmark.read_rows([self.positions[i]], self._columns()).to_pylist()
-        return self._decode(row, i)
+            return self._alone(i, partial(self._unpack, i, self._pictures(self.task.look)))
+        (row,) = self._rows(self.positions[[i]], self._columns())
+        return self._alone(i, partial(self._decode, row, i))
 
     def __iter__(self) -> Iterator[Example]:
         if self._threads == 1:
@@ -190,32 +192,28 @@ class Examples:
         """
         asked = np.asarray(numbers, np.int64)
         if self._packed is not None:
-            pictures = self._pictures(self._packed, frames.look)
+            pictures = self._pictures(frames.look)
             for slot, i in enumerate(asked.tolist()):
                 self._unpack(i, pictures, frames, slot)
             return
         slots = np.argsort(self.positions[asked], kind="stable")
         unique, first = np.unique(asked[slots], return_index=True)
-        columns = self._columns(frames.look)
-        for i, row, begin, end in zip(
-            unique,
-            self._rows(self.positions[unique], columns),
-            first,
-            [*first[1:], len(slots)],
-            strict=True,
-        ):
-            example = self._decode(row, int(i), frames.look)
-            for slot in slots[begin:end]:
-                frames.put(int(slot), example.inputs, example.target)
+        rows = self._rows(self.positions[unique], self._columns(frames.look))
+        ends = [*first[1:], len(slots)]
+        for i, row, begin, end in zip(unique.tolist(), rows, first, ends, strict=True):
+            self._decode(row, i, frames, slots[begin])
+            for slot in slots[begin + 1 : end]:
+                frames.copy(slots[begin], slot)
 
     def _jobs(self) -> Iterator[Callable[[], Example]]:
         """What is left to do for each example when its bytes are read, in order."""
         if self._packed is not None:
+            pictures = self._pictures(self.task.look)
             for i in range(len(self)):
-                yield partial(self._unpacked, i, self._packed)
+                yield partial(self._alone, i, partial(self._unpack, i, pictures))
             return
         for i, row in enumerate(self._rows(self.positions, self._columns())):
-            yield partial(self._decode, row, i)
+            yield partial(self._alone, i, partial(self._decode, row, i))
 
     def _columns(self, look: Look | None = None) -> tuple[str, ...]:
         shown = self.task.picture_columns(look, self.version)
@@ -224,41 +222,17 @@ class Examples:
 
     def _rows(self, positions: NDArray[np.int64], columns: Sequence[str]) -> Iterator[Any]:
         for _, table in self.benchmark.read_groups(positions, columns):
-            yield from table.to_pylist()
+            yield from stored_rows(table)
 
-    def _decode(self, row: dict[str, Any], i: int, look: Look | None = None) -> Example:
-        key = self._keys[i].as_py()
-        if row[KEY] != key:
-            raise VerificationError(
-                f"{self.benchmark.source.url} row {self.positions[i]} is not what its sidecar says",
-                found=f"its hash is {row[KEY]}, the sidecar says {key}",
-                fix="Run `segmend verify`",
-            )
-        task, version = self.task, self.version
-        try:
-            stored = decode_row(row, task.picture_columns(look, version))
-            if self.repaired:  # before anything else sees it
-                origin = self._origins[i]
-                stored, findings = repair(stored, origin, version=version, in_place=True)
-                self.benchmark.count(findings)
-            inputs = task.inputs(stored, look, version)
-            target = None
-            if self.targets:
-                answers = decode_row(row, task.answer_columns(look, version))
-                target = task.target(answers, look, version)
-        except (ReadFailedError, SchemaError, NoSamplesError) as error:
-            error.asked = f"row {key}: {error.asked}"
-            raise
-        return Example(sample_hash=key, inputs=inputs, target=target)
-
-    def _unpacked(self, i: int, packed: PackedRows) -> Example:
+    def _alone(self, i: int, fill: Callable[[Frames, int], None]) -> Example:
+        """One example in arrays of its own."""
         arrays = {
             name: np.empty(shape, dtype)
             for name, (shape, dtype) in shapes(self.task, self.task.look, 1).items()
         }
         targets = arrays["targets"] if self.targets else None
         frames = Frames(arrays["geometry"], arrays["em"], targets, self.task.look)
-        self._unpack(i, self._pictures(packed, self.task.look), frames, 0)
+        fill(frames, 0)
         target = None if targets is None else targets[0]
         return Example(
             sample_hash=self._keys[i].as_py(),
@@ -266,18 +240,40 @@ class Examples:
             target=float(target) if isinstance(target, np.floating) else target,
         )
 
+    def _decode(self, row: dict[str, Any], i: int, frames: Frames, slot: int) -> None:
+        """Decode an example into its place."""
+        key, position = self._keys[i].as_py(), int(self.positions[i])
+        task, look, version = self.task, frames.look, self.version
+        with self.benchmark.naming(position), _naming(key):
+            if row[KEY] != key:
+                raise VerificationError(
+                    f"{self.benchmark.source.url} is not what its sidecar says",
+                    found=f"the hash of this row is {row[KEY]}",
+                    fix="Run `segmend verify`",
+                )
+            stored = decode_row(row, task.picture_columns(look, version))
+            if self.repaired:  # before anything else sees it
+                origin = self._origins[i]
+                stored, findings = repair(stored, origin, version=version, in_place=True)
+                self.benchmark.count(findings)
+            geometry, em = frames.geometry[slot], frames.em[slot]
+            task.draw(stored, geometry, em, look=look, version=version)
+            if frames.targets is not None:
+                answers = decode_row(row, task.answer_columns(look, version))
+                frames.targets[slot] = task.target(answers, look, version)
+
     def _unpack(self, i: int, pictures: PackedPictures, frames: Frames, slot: int) -> None:
-        """Unpack an example straight into its place."""
-        try:
+        """Unpack an example into its place."""
+        with _naming(self._keys[i].as_py()):
             pictures.read(int(self.positions[i]), frames, slot)
-        except ReadFailedError as error:
-            error.asked = f"row {self._keys[i].as_py()}: {error.asked}"
-            raise
         if frames.targets is not None and self.task.target_kind == "binary":
             frames.targets[slot] = self._label(i)
 
-    def _pictures(self, packed: PackedRows, look: Look) -> PackedPictures:
-        return PackedPictures(packed, self.task, look, targets=self.targets, version=self.version)
+    def _pictures(self, look: Look) -> PackedPictures:
+        assert self._packed is not None
+        return PackedPictures(
+            self._packed, self.task, look, targets=self.targets, version=self.version
+        )
 
     def _label(self, i: int) -> float:
         column = self.task.label_columns[0]
@@ -309,6 +305,16 @@ def examples(benchmark: Benchmark, task: Task, split: str, reading: Reading = AL
             fix="Build with sample types that serve the task, or choose another split",
         )
     return found
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """A block whose errors say which row they are about."""
+    try:
+        yield
+    except (ReadFailedError, SchemaError, NoSamplesError, VerificationError) as error:
+        error.asked = f"row {key}: {error.asked}"
+        raise
 
 
 def _open_packed(benchmark: Benchmark, reading: Reading) -> PackedRows | None:

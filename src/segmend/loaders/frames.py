@@ -20,7 +20,7 @@ from segmend.core.sample import (
     em_channel,
     em_column,
 )
-from segmend.tasks.task import Inputs, Look, Target, Task, split_sides
+from segmend.tasks.task import Inputs, Look, Task, split_sides
 
 if TYPE_CHECKING:
     from segmend.loaders.packed.reader import PackedRows
@@ -49,12 +49,11 @@ class Frames:
     targets: NDArray[Any] | None
     look: Look
 
-    def put(self, slot: int, inputs: Inputs, target: Target | None) -> None:
-        """Copy one example in."""
-        self.geometry[slot] = inputs.geometry
-        self.em[slot] = np.moveaxis(inputs.em, -1, 1)
-        if self.targets is not None:
-            self.targets[slot] = target
+    def copy(self, source: int, slot: int) -> None:
+        """Put the example of one place into another too."""
+        for array in (self.geometry, self.em, self.targets):
+            if array is not None:
+                array[slot] = array[source]
 
     def inputs(self, slot: int) -> Inputs:
         """One example as views of these arrays."""

@@ -11,22 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_KEPT = 4
-"""Pieces that lie ready: those of a batch in use, one ahead, each with geometry and EM."""
-
 _SLACK = 1.25
 """How much larger than asked for a piece may be: the batches of an epoch differ by a row."""
+
+_SMALL = 2**16
+"""Bytes below which memory is not kept: it costs nothing."""
 
 
 class Pool:
     """Arrays whose memory comes back when the last view of it is gone.
 
-    Used from several threads. Copies made by pickling start empty.
+    As many pieces are kept, in use and free together, as were ever in use at a time: threads that
+    make batches ahead need more of them. Used from several threads. Copies made by pickling start
+    empty.
     """
 
     def __init__(self) -> None:
-        # Not a list with a lock: memory may come back in the middle of anything (`_Loan.__del__`).
-        self._free: deque[NDArray[np.uint8]] = deque(maxlen=_KEPT)
+        # Not lists with a lock: memory may come back in the middle of anything (`_Loan.__del__`).
+        self._free: deque[NDArray[np.uint8]] = deque()
+        self._out: deque[None] = deque()
+        self._most = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Pool, ())
@@ -34,9 +38,23 @@ class Pool:
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array with undefined content, like `numpy.empty`."""
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if size < _SMALL:
+            return np.empty(shape, dtype)
         memory = self._taken(size)
-        loan = np.asarray(_Loan(memory, self._free))[:size]
+        self._out.append(None)
+        self._most = max(self._most, len(self._out))
+        loan = np.asarray(_Loan(memory, self))[:size]
         return loan.view(dtype).reshape(shape)
+
+    def give_back(self, memory: NDArray[np.uint8]) -> None:
+        """Take memory back; what is more than was ever used at a time is let go, oldest first."""
+        try:
+            self._out.pop()
+            self._free.append(memory)
+            while len(self._free) + len(self._out) > self._most:
+                self._free.popleft()
+        except IndexError:  # another thread was first
+            return
 
     def _taken(self, size: int) -> NDArray[np.uint8]:
         for _ in range(len(self._free)):
@@ -53,9 +71,9 @@ class Pool:
 class _Loan:
     """Owns the memory behind an array: NumPy keeps it as long as there are views."""
 
-    def __init__(self, memory: NDArray[np.uint8], home: deque[NDArray[np.uint8]]) -> None:
+    def __init__(self, memory: NDArray[np.uint8], home: Pool) -> None:
         self._memory, self._home = memory, home
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        self._home.append(self._memory)
+        self._home.give_back(self._memory)

@@ -83,7 +83,7 @@ def _npy_header() -> bytes:
     return header.getvalue()
 
 
-def decode_geometry(payload: bytes) -> NDArray[np.float16]:
+def decode_geometry(payload: bytes | memoryview) -> NDArray[np.float16]:
     """Unpack a geometry array, ours or published.
 
     Args:
@@ -156,7 +156,7 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     return png.pack_png(image)
 
 
-def decode_png(payload: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def decode_png(payload: bytes | memoryview, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Decode a PNG of known shape.
 
     Args:
@@ -176,7 +176,7 @@ def decode_png(payload: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return _decoded_by_pillow(payload) if pixels is None else pixels
 
 
-def _decoded_by_pillow(payload: bytes) -> NDArray[np.uint8]:
+def _decoded_by_pillow(payload: bytes | memoryview) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(payload), formats=("PNG",)) as image:
             if getattr(image, "is_animated", False):

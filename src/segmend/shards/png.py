@@ -55,14 +55,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + body + struct.pack(">I", isal_zlib.crc32(body))
 
 
-def png_chunks(payload: bytes) -> list[tuple[bytes, memoryview]]:
+def png_chunks(payload: bytes | memoryview) -> list[tuple[bytes, memoryview]]:
     """All chunks of a PNG with their data, in order.
 
     Raises:
         ReadFailedError: if the file is cut, goes on after its end, or a checksum is wrong.
     """
     if payload[: len(SIGNATURE)] != SIGNATURE:
-        raise damaged_png(f"it starts {payload[:8]!r}")
+        raise damaged_png(f"it starts {bytes(payload[:8])!r}")
     view, at = memoryview(payload), len(SIGNATURE)
     chunks: list[tuple[bytes, memoryview]] = []
     while not chunks or chunks[-1][0] != b"IEND":

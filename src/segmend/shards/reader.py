@@ -35,6 +35,7 @@ from segmend.shards.rows import Row, decode_row
 from segmend.shards.shard_files import ShardFiles
 from segmend.shards.sidecars import Sidecars
 from segmend.shards.source import Source, open_source
+from segmend.shards.stored import stored_rows
 from segmend.store.options import StoreOptions
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class Benchmark:
         """
         read = (*columns, *(c for c in NEEDED if c not in columns)) if repair else columns
         for inside, table in self.read_groups(positions, read):
-            for position, row in zip(inside.tolist(), table.to_pylist(), strict=True):
+            for position, row in zip(inside.tolist(), stored_rows(table), strict=True):
                 with self.naming(position):
                     decoded = self._decode(position, row, columns, repair=repair)
                 yield decoded

@@ -176,7 +176,8 @@ def _field(column: str) -> Field:
     return next(known, ROW_SCHEMA)[column]
 
 
-def _image_bytes(value: Mapping[str, Any]) -> bytes:
+def _image_bytes(value: Mapping[str, Any]) -> bytes | memoryview:
     if value["bytes"] is None:
         raise ReadFailedError("an image has no bytes", found=f"path {value['path']!r}")
-    return bytes(value["bytes"])
+    content: bytes | memoryview = value["bytes"]
+    return content

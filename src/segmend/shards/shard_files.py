@@ -195,9 +195,10 @@ class ShardFiles:
 
     def _opened(self, shard: int) -> pq.ParquetFile:
         path = Path(self._name(shard))
-        # Not memory-mapped: an I/O error must be an exception, not the end of the process.
+        # Not memory-mapped: an I/O error must be an exception, not the end of the process. Not
+        # buffered ahead: that is read by another thread, which must first be given a core.
         try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
+            file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
             raise ReadFailedError(f"cannot read {path}", found=str(error)) from error
         try:

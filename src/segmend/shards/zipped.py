@@ -62,7 +62,7 @@ def zip_of(member: Member) -> bytes:
     return b"".join((local, member.data, entry, name, end))
 
 
-def single_member(payload: bytes) -> Member:
+def single_member(payload: bytes | memoryview) -> Member:
     """Find the one file of a zip.
 
     Raises:
@@ -79,7 +79,7 @@ def single_member(payload: bytes) -> Member:
         raise SchemaError("a zip is packed in a way that is not read", found=f"method {method}")
     if method == _STORED and packed != size:
         raise _damaged("a stored file has two sizes")
-    name = payload[start + _ENTRY.size :][:name_length].decode("latin-1")
+    name = bytes(payload[start + _ENTRY.size :][:name_length]).decode("latin-1")
     begin = _data_start(payload, entry[16])
     if begin + packed > start:
         raise _damaged("its file reaches into the directory")
@@ -87,7 +87,7 @@ def single_member(payload: bytes) -> Member:
     return Member(name=name, size=size, crc32=crc32, deflated=method == _DEFLATED, data=data)
 
 
-def _directory_start(payload: bytes) -> int:
+def _directory_start(payload: bytes | memoryview) -> int:
     end = len(payload) - _END.size
     if end < _ENTRY.size or payload[end : end + 4] != b"PK\x05\x06":
         raise _damaged("it does not end with a zip directory")
@@ -99,7 +99,7 @@ def _directory_start(payload: bytes) -> int:
     return int(start)
 
 
-def _data_start(payload: bytes, local: int) -> int:
+def _data_start(payload: bytes | memoryview, local: int) -> int:
     if local + _LOCAL.size > len(payload):
         raise _damaged("its file starts beyond the end")
     header = _LOCAL.unpack_from(payload, local)

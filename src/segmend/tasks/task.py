@@ -36,8 +36,6 @@ from segmend.core.sample import (
 )
 
 GEOMETRY = "geometry"
-_NO_GEOMETRY = np.zeros((0, len(CHANNELS), IMAGE_SIZE, IMAGE_SIZE), np.float16)
-_NO_EM = np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, len(EM_CHANNELS)), np.uint8)
 
 FLAGS = {"v1": ("has_em", "has_single_mask", "has_dual_mask"), "v2": ("has_em",)}
 """Columns of a sidecar that tell what rows hold, by version of the schema."""
@@ -235,17 +233,44 @@ class Task:
             LeakError: if the task does not show what is asked for.
         """
         shown = look or self.look
-        self.check_look(shown)
-        columns = self.picture_columns(shown, version)
+        size = (IMAGE_SIZE, IMAGE_SIZE)
+        geometry = np.empty((len(shown.views), len(CHANNELS), *size), np.float16)
+        em = np.empty((len(shown.planes), *size, len(EM_CHANNELS)), np.uint8)
+        self.draw(row, geometry, np.moveaxis(em, -1, 1), look=shown, version=version)
+        return Inputs(geometry=geometry, em=em, views=shown.views, planes=shown.planes)
+
+    def draw(
+        self,
+        row: Mapping[str, Any],
+        geometry: NDArray[np.float16],
+        em: NDArray[np.uint8],
+        *,
+        look: Look,
+        version: SchemaVersion = SCHEMA_VERSION,
+    ) -> None:
+        """What a model may see of a row, put into arrays; as `inputs`.
+
+        Args:
+            row: As for `inputs`.
+            geometry: (views, channels, rows, columns), filled.
+            em: (planes, channels, rows, columns), filled.
+            look: Part of the row to show.
+            version: Schema of the row.
+
+        Raises:
+            NoSamplesError: if a needed image is null.
+            LeakError: if the task does not show what is asked for.
+        """
+        self.check_look(look)
+        columns = self.picture_columns(look, version)
         for column in columns:
             if row[column] is None:
                 raise NoSamplesError(f"task '{self.name}' needs '{column}'", found="it is null")
-        views = [VIEWS.index(view) for view in shown.views]
-        geometry = row[columns[0]][views] if views else _NO_GEOMETRY.copy()  # a list copies
-        planes = [row[em_column(plane, version)] for plane in shown.planes]
-        em = np.stack(planes) if planes else _NO_EM.copy()
-        self.show(geometry, np.moveaxis(em, -1, 1))
-        return Inputs(geometry=geometry, em=em, views=shown.views, planes=shown.planes)
+        for image, view in zip(geometry, look.views, strict=True):
+            image[:] = row[columns[0]][VIEWS.index(view)]
+        for image, plane in zip(em, look.planes, strict=True):
+            image[:] = np.moveaxis(row[em_column(plane, version)], -1, 0)
+        self.show(geometry, em)
 
     def show(self, geometry: NDArray[np.float16], em: NDArray[np.uint8]) -> None:
         """Reduce stored pictures to what the task shows, in place.
