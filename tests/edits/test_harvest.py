@@ -294,6 +294,32 @@ def test_a_retry_gets_what_failed_and_nothing_else(history, until, tmp_path, goo
     ledger.close()
 
 
+def test_what_a_failed_operation_may_have_undone_is_not_kept(history, until, tmp_path, good):
+    """The details of an undo cannot be had: whether the merge before it stands is not known."""
+    undo = next(n for n, o in history.operations.items() if o.kind == "split" and o.truth is None)
+    lose = [True]
+
+    def choose(asked):
+        hit = lose[0] and "operation_details" in asked.path and str(undo) in asked.path
+        return faults.status(503) if hit else None
+
+    with fake_cave(history, faults=choose) as cave:
+        ledger = gather(cave, tmp_path / "h", until)
+        found = outcomes(ledger, tmp_path, "without")
+        named = {one.operation_id: (one.reason, one.detail) for one in found.outcomes()}
+        assert named[str(undo)][0] == "details: server error"
+        assert named[str(undo - 1)][0] == "perhaps undone"
+        assert str(undo) in named[str(undo - 1)][1]
+        assert {op.operation_id for op in found.edits()} == {op.operation_id for op in good.edits()}
+        lose[0] = False
+        ledger.requeue(quarantined=False)
+        harvest(ledger, open_cave(record(cave), manners=QUICK), record(cave))
+        again = outcomes(ledger, tmp_path, "with")
+    ledger.close()
+    named = {one.operation_id: one.reason for one in again.outcomes()}
+    assert named[str(undo - 1)] == named[str(undo)] == "undone"
+
+
 def test_an_interrupted_harvest_goes_on_where_it_was(history, until, tmp_path, good):
     """Stopped after every few steps, again and again: the end is the same."""
 

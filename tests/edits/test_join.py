@@ -176,39 +176,48 @@ def test_times_of_details(text, expected):
 
 def naive(operations, hops, within):
     """The rule as it is written: walk forward through the root ids, operation by operation."""
-    found = []
-    for merge, point, _, after in operations:
-        undone, front = False, set(after)
+    surely, perhaps = [], []
+    for merge, point, _, after, _ in operations:
+        sure, may, front = False, False, set(after)
         for _ in range(hops):
             reached = [o for o in operations if front & set(o[2])]
-            undone |= any(
-                other != merge and np.linalg.norm(np.subtract(p, point)) <= within
-                for other, p, _, _ in reached
-            )
+            for other, p, _, _, failed in reached:
+                far = p and point and np.linalg.norm(np.subtract(p, point)) > within
+                if other != merge and not far:
+                    sure, may = sure or not failed, may or failed
             front = {root for o in reached for root in o[3]}
-        found.append(undone)
-    return found
+        surely.append(sure)
+        perhaps.append(may)
+    return surely, perhaps
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.booleans(),
-            st.tuples(*[st.integers(0, 3)] * 3),
-            st.lists(st.integers(1, 12), min_size=1, max_size=2, unique=True),
-            st.lists(st.integers(1, 12), min_size=1, max_size=2, unique=True),
-        ),
-        max_size=10,
-    ),
-    st.integers(0, 3),
-    st.floats(0, 6),
+roots = st.lists(st.integers(1, 12), min_size=1, max_size=2, unique=True)
+points = st.tuples(*[st.integers(0, 3)] * 3)
+known = st.tuples(st.booleans(), points, roots, roots, st.just(False))
+failing = st.tuples(
+    st.none() | st.booleans(), st.none() | points, roots, st.just([]) | roots, st.just(True)
 )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(known | failing, max_size=10), st.integers(0, 3), st.floats(0, 6))
 def test_undone_operations_are_those_of_the_slow_rule(operations, hops, within):
     chains = Chains()
-    for merge, point, before, after in operations:
-        chains.add(merge=merge, point_nm=point, before=tuple(before), after=tuple(after))
-    assert chains.undone(hops=hops, within_nm=within).tolist() == naive(operations, hops, within)
+    for n, (merge, point, before, after, failed) in enumerate(operations):
+        chains.add(
+            n + 1,
+            merge=merge,
+            point_nm=point,
+            before=tuple(before),
+            after=tuple(after),
+            failed=failed,
+        )
+    found = chains.undone(hops=hops, within_nm=within)
+    surely, perhaps = naive(operations, hops, within)
+    fine = [n for n, one in enumerate(operations) if not one[-1]]
+    assert found.surely[fine].tolist() == [surely[n] for n in fine]
+    assert (found.perhaps[fine] > 0).tolist() == [perhaps[n] for n in fine]
+    assert all(operations[n - 1][-1] for n in found.perhaps[fine].tolist() if n)
 
 
 def test_roots_that_are_hardly_edited_or_short_are_named():

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.box import Point
+
+UNKNOWN = -1
+NOWHERE = (np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Undone:
+    """What became of operations, in the order they were added.
+
+    Attributes:
+        surely: bool: an operation that is known undoes it.
+        perhaps: int64: number of a failed operation that may undo it, 0: there is none.
+    """
+
+    surely: NDArray[np.bool_]
+    perhaps: NDArray[np.int64]
 
 
 class Chains:
@@ -17,38 +34,57 @@ class Chains:
     root ids, an operation of the opposite kind lies within 2,500 nm. Of a merge, a split and the
     same merge again, the last is kept.
 
-    Memory: about 100 bytes per operation.
+    An operation that failed is a step of the way too, as far as its roots are known. Whether it
+    undoes another is not known: it may, unless its kind or its place says that it cannot.
+
+    Memory: about 110 bytes per operation.
     """
 
     def __init__(self) -> None:
+        self._numbers, self._failed = array("q"), array("b")
         self._merge, self._points = array("b"), array("d")
         self._before, self._before_of = array("Q"), array("q")
         self._after, self._after_ends = array("Q"), array("q")
 
     def add(
-        self, *, merge: bool, point_nm: Point, before: tuple[int, ...], after: tuple[int, ...]
+        self,
+        number: int,
+        *,
+        merge: bool | None,
+        point_nm: Point | None,
+        before: tuple[int, ...],
+        after: tuple[int, ...],
+        failed: bool = False,
     ) -> None:
-        """Add the next operation."""
+        """Add the next operation; of one that failed, kind and place may be unknown."""
         for root in before:
             self._before.append(root)
             self._before_of.append(len(self._merge))
         self._after.extend(after)
         self._after_ends.append(len(self._after))
-        self._merge.append(merge)
-        self._points.extend(point_nm)
+        self._merge.append(UNKNOWN if merge is None else merge)
+        self._points.extend(NOWHERE if point_nm is None else point_nm)
+        self._numbers.append(number)
+        self._failed.append(failed)
 
-    def undone(self, *, hops: int, within_nm: float) -> NDArray[np.bool_]:
+    def undone(self, *, hops: int, within_nm: float) -> Undone:
         """Whether each operation, in the order they were added, is undone."""
-        merge = np.array(self._merge, bool)
+        merge, failed = np.array(self._merge), np.array(self._failed, bool)
         points = np.array(self._points, np.float64).reshape(-1, 3)
-        found = np.zeros(len(merge), bool)
+        numbers = np.array(self._numbers, np.int64)
+        surely, perhaps = np.zeros(len(merge), bool), np.zeros(len(merge), np.int64)
         origin = reached = np.arange(len(merge))
         for _ in range(hops):
             step, reached = self._steps(reached)
             origin = origin[step]
-            near = ((points[origin] - points[reached]) ** 2).sum(axis=1) <= within_nm**2
-            found[origin[near & (merge[origin] != merge[reached])]] = True
-        return found
+            # What is nowhere is not far: comparisons with NaN are false.
+            far = ((points[origin] - points[reached]) ** 2).sum(axis=1) > within_nm**2
+            hit = (merge[origin] != merge[reached]) & ~far
+            known = hit & ~failed[reached]
+            surely[origin[known]] = True
+            unsure = np.flatnonzero(hit & failed[reached])[::-1]
+            perhaps[origin[unsure]] = numbers[reached[unsure]]
+        return Undone(surely, perhaps)
 
     def _steps(self, operations: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The operations that act on the new roots of some, each with its place in the input."""

@@ -36,6 +36,9 @@ FILLED = {
 }
 """Names of the rules that find new roots, by their source."""
 
+UNREADABLE = (BadInputError, LookupError, TypeError, ValueError)
+"""What taking apart an answer raises that is not as it should be."""
+
 LISTED_TWICE = "listed by several roots"
 
 
@@ -109,8 +112,13 @@ class Joined(msgspec.Struct, frozen=True, tag=True, array_like=True):
     @property
     def point(self) -> Point:
         """Midpoint of the mean source and the mean sink, as published."""
-        a, b = _mean(self.sources), _mean(self.sinks)
-        return ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
+        return midpoint(self.sources, self.sinks)
+
+
+def midpoint(sources: tuple[Point, ...], sinks: tuple[Point, ...]) -> Point:
+    """Midpoint of the mean source and the mean sink."""
+    a, b = _mean(sources), _mean(sinks)
+    return ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, (a[2] + b[2]) / 2)
 
 
 def _mean(points: tuple[Point, ...]) -> Point:
@@ -120,7 +128,9 @@ def _mean(points: tuple[Point, ...]) -> Point:
     return (z, y, x)
 
 
-class _Contradiction(Exception):  # noqa: N818  a result, not an error of ours
+class Contradiction(Exception):  # noqa: N818  a result, not an error of ours
+    """Sources that cannot both be right."""
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
@@ -159,9 +169,9 @@ class Joiner(msgspec.Struct, frozen=True):
         """
         try:
             return self._join(operation, log, details, evidence)
-        except _Contradiction as found:
+        except Contradiction as found:
             return Outcome(str(operation), "failed", found.reason, found.detail)
-        except (BadInputError, KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             detail = f"{type(error).__name__}: {error}"
             return Outcome(str(operation), "failed", "inconsistent: unreadable", detail)
 
@@ -174,10 +184,10 @@ class Joiner(msgspec.Struct, frozen=True):
     ) -> Joined:
         applied: list[str] = []
         rows = [row for _, row in log]
-        kind = _kind(rows, details)
+        kind = kind_of(rows, details)
         before = _agreed(rows, applied)
         if kind == "split" and len(before) != 1:
-            raise _Contradiction("inconsistent: roots before", f"a split of {list(before)}")
+            raise Contradiction("inconsistent: roots before", f"a split of {list(before)}")
         after, after_from = _after(kind, rows, details, evidence, applied)
         time_ms, time_from = self._time(rows, details, evidence, applied)
         edges = clicked(details, applied)
@@ -190,8 +200,8 @@ class Joiner(msgspec.Struct, frozen=True):
             before=before,
             after=after,
             time_ms=time_ms,
-            sources=self._points(details, "source_coords"),
-            sinks=self._points(details, "sink_coords"),
+            sources=self.points(details, "source_coords"),
+            sinks=self.points(details, "sink_coords"),
             edges=edges,
             cluster=evidence.final or listed_by[0],
             listed_by=listed_by,
@@ -215,17 +225,22 @@ class Joiner(msgspec.Struct, frozen=True):
         credible = [t for t in (detailed, *logged) if t and credible_ms(t, self.until_ms)]
         if not credible:
             if not credible_ms(evidence.created_ms, self.until_ms):
-                raise _Contradiction("inconsistent: no time", f"log {logged}, details {detailed}")
+                raise Contradiction("inconsistent: no time", f"log {logged}, details {detailed}")
             applied.append("time from its new roots")
             return int(evidence.created_ms), "root_timestamps"
         if max(credible) - min(credible) >= SAME_TIME_MS:
-            raise _Contradiction("inconsistent: times", f"{credible} ms")
+            raise Contradiction("inconsistent: times", f"{credible} ms")
         return int(credible[0]), "operation_details" if credible[0] == detailed else LOG
 
-    def _points(self, details: dict[str, Any], name: str) -> tuple[Point, ...]:
+    def points(self, details: dict[str, Any], name: str) -> tuple[Point, ...]:
+        """Clicks of one side, ``(z, y, x)`` nm.
+
+        Raises:
+            Contradiction: if there are none that can be.
+        """
         points = tuple(self.point_nm([float(v) for v in voxel]) for voxel in details[name])
         if not points or not all(math.isfinite(v) for point in points for v in point):
-            raise _Contradiction("inconsistent: no clicks", f"{name}: {details[name]}")
+            raise Contradiction("inconsistent: no clicks", f"{name}: {details[name]}")
         return points
 
 
@@ -282,13 +297,18 @@ def _milliseconds(value: Any, applied: list[str]) -> float:
     return time
 
 
-def _kind(rows: list[dict[str, Any]], details: dict[str, Any]) -> EditKind:
+def kind_of(rows: list[dict[str, Any]], details: dict[str, Any]) -> EditKind:
+    """What an operation did.
+
+    Raises:
+        Contradiction: if the sources disagree.
+    """
     merges = {bool(row["is_merge"]) for row in rows}
     for name, merged in (("added_edges", True), ("removed_edges", False)):
         if details.get(name):
             merges.add(merged)
     if len(merges) != 1:
-        raise _Contradiction("inconsistent: kind", "one source says merge, another split")
+        raise Contradiction("inconsistent: kind", "one source says merge, another split")
     return "merge" if merges.pop() else "split"
 
 
@@ -296,7 +316,7 @@ def _agreed(rows: list[dict[str, Any]], applied: list[str]) -> tuple[int, ...]:
     """The roots before: every log that names the operation must say the same."""
     said = {tuple(sorted(as_id(r) for r in row["before_root_ids"])) for row in rows}
     if len(said) != 1:
-        raise _Contradiction("inconsistent: roots before", f"the logs say {sorted(said)}")
+        raise Contradiction("inconsistent: roots before", f"the logs say {sorted(said)}")
     if len(rows) > 1:
         applied.append(LISTED_TWICE)
     return said.pop()
@@ -321,16 +341,16 @@ def _after(
             found, source = found | ids, name
             applied.append(FILLED[name])
     if kind == "merge" and len(found) > 1:
-        raise _Contradiction("inconsistent: new roots", f"a merge into {sorted(found)}")
+        raise Contradiction("inconsistent: new roots", f"a merge into {sorted(found)}")
     if len(found) < needed:
-        raise _Contradiction("inconsistent: one new root", f"a split into {sorted(found)} only")
+        raise Contradiction("inconsistent: one new root", f"a split into {sorted(found)} only")
     return tuple(sorted(found)), source
 
 
 def _check_roots(before: tuple[int, ...], after: tuple[int, ...], evidence: Evidence) -> None:
     """The clicked supervoxels must lie in the roots that the operation names, before and after."""
     if not evidence.before:
-        raise _Contradiction(
+        raise Contradiction(
             "inconsistent: nothing to check against", "no roots before it are known"
         )
     for named, seen, when in (
@@ -339,7 +359,7 @@ def _check_roots(before: tuple[int, ...], after: tuple[int, ...], evidence: Evid
     ):
         strange = set(seen) - set(named) - {0}
         if strange:
-            raise _Contradiction(
+            raise Contradiction(
                 f"inconsistent: clicked roots {when}",
                 f"the clicks lie in {sorted(strange)}, the operation names {list(named)}",
             )

@@ -23,14 +23,14 @@ from segmend.core.box import Point
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.edits.cave_record import CaveRecord, Rules
-from segmend.edits.chains import Chains
+from segmend.edits.chains import Chains, Undone
 from segmend.edits.freeze_controls import Freezing, controls_of
 from segmend.edits.frozen import BATCH, ROOT_SCHEMA, FrozenEdits, Outcome, freeze
 from segmend.edits.harvest import ends, record_of
 from segmend.edits.join import Joined
 from segmend.edits.ledger import Ledger, Size
 from segmend.edits.operation import EditOp
-from segmend.edits.sources import all_answers, joined, joiner_of
+from segmend.edits.sources import all_answers, joined, joiner_of, trace_of
 
 SOURCE = "CAVE"
 
@@ -38,6 +38,7 @@ WITHIN_ONE_ROOT = "within one root"
 MORE_SIDES = "more than two sides"
 OUTSIDE = "outside the volume"
 UNDONE = "undone"
+PERHAPS_UNDONE = "perhaps undone"
 DUST = "side too small"
 TOO_LARGE = "side too large"
 ROOT_SHORT = "root too short"
@@ -87,18 +88,18 @@ class Normaliser:
         self._check_nothing_waits()
         with tempfile.TemporaryFile(dir=self.ledger.folder) as spool:
             undone = self._join_all(spool)
+            surely, perhaps = iter(undone.surely.tolist()), iter(undone.perhaps.tolist())
             spool.seek(0)
-            nth = 0
             decode = msgspec.msgpack.Decoder(list[Joined | _Spooled]).decode
             while size := spool.read(8):
                 ops = decode(spool.read(int.from_bytes(size)))
                 sizes = self._sizes(ops)
                 for op in ops:
+                    fate = (next(surely), next(perhaps))
                     if isinstance(op, _Spooled):
                         yield Outcome(op.operation, "failed", op.reason, op.detail)
-                        continue
-                    yield self._judged(op, sizes, undone=bool(undone[nth]))
-                    nth += 1
+                    else:
+                        yield self._judged(op, sizes, *fate)
 
     def _check_nothing_waits(self) -> None:
         ledger = self.ledger
@@ -117,20 +118,26 @@ class Normaliser:
                 fix="Run the same segmend edits harvest again: it goes on where it was",
             )
 
-    def _join_all(self, spool: BinaryIO) -> Any:
+    def _join_all(self, spool: BinaryIO) -> Undone:
         joiner = joiner_of(self._grid, ends(self.ledger), self.record.rules)
         chains, encode = Chains(), msgspec.msgpack.Encoder().encode
         answers = all_answers(self.ledger)
-        while ops := [joined(one, joiner) for one in islice(answers, BATCH)]:
-            for op in ops:
-                if isinstance(op, Joined):
+        while batch := list(islice(answers, BATCH)):
+            ops = [joined(one, joiner) for one in batch]
+            for one, op in zip(batch, ops, strict=True):
+                if isinstance(op, Outcome):
+                    merge, point, before, after = trace_of(one, joiner)
+                else:
                     self.applied.update(set(op.applied) if len(op.applied) > 1 else op.applied)
-                    chains.add(
-                        merge=op.kind == "merge",
-                        point_nm=op.point,
-                        before=op.before,
-                        after=op.after,
-                    )
+                    merge, point, before, after = op.kind == "merge", op.point, op.before, op.after
+                chains.add(
+                    one.operation,
+                    merge=merge,
+                    point_nm=point,
+                    before=before,
+                    after=after,
+                    failed=isinstance(op, Outcome),
+                )
             packed = encode([_spooled(op) for op in ops])
             spool.write(len(packed).to_bytes(8))
             spool.write(packed)
@@ -144,10 +151,15 @@ class Normaliser:
         joined_ops = (op for op in ops if isinstance(op, Joined))
         return self.ledger.sizes_of({root for op in joined_ops for root in _sides(op)})
 
-    def _judged(self, one: Joined, known: dict[int, Size], *, undone: bool) -> EditOp | Outcome:
-        found = self._plain_fault(one, undone=undone)
+    def _judged(
+        self, one: Joined, known: dict[int, Size], surely: bool, perhaps: int
+    ) -> EditOp | Outcome:
+        found = self._plain_fault(one, undone=surely)
         if found is not None:
             return Outcome(str(one.operation), "dropped", *found)
+        if perhaps:
+            detail = f"operation {perhaps}, which failed, follows on its roots"
+            return Outcome(str(one.operation), "failed", PERHAPS_UNDONE, detail)
         sizes: dict[int, int] = {}
         if known:
             for root in _sides(one):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,11 +12,22 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from segmend.core.box import Point
 from segmend.core.grid import VoxelGrid
+from segmend.core.ids import as_id
 from segmend.edits.cave_record import Rules
 from segmend.edits.cave_server import click_nm
 from segmend.edits.frozen import Outcome
-from segmend.edits.join import Evidence, Joined, Joiner
+from segmend.edits.join import (
+    UNREADABLE,
+    Contradiction,
+    Evidence,
+    Joined,
+    Joiner,
+    kind_of,
+    known_after,
+    midpoint,
+)
 from segmend.edits.ledger import OK, Ledger
 from segmend.edits.usual import usual
 
@@ -151,6 +163,29 @@ def joined(one: Answers, joiner: Joiner) -> Joined | Outcome:
         if found is not None:
             return found
     return joined_slowly(one, joiner)
+
+
+Trace = tuple[bool | None, Point | None, tuple[int, ...], tuple[int, ...]]
+"""Whether an operation is a merge, where it is, its roots before and after, as far as is known."""
+
+
+def trace_of(one: Answers, joiner: Joiner) -> Trace:
+    """What is known of an operation that failed; what is contradictory or unreadable is not."""
+    sources = decoded(one)
+    rows, details, unreadable = sources.rows, sources.details, (*UNREADABLE, Contradiction)
+    merge: bool | None = None
+    point: Point | None = None
+    before: set[int] = set()
+    after: set[int] = set(sources.evidence.after)
+    with suppress(*unreadable):
+        merge = kind_of(rows, details) == "merge"
+    with suppress(*unreadable):
+        point = midpoint(*(joiner.points(details, f"{side}_coords") for side in ("source", "sink")))
+    with suppress(*unreadable):
+        before = {as_id(root) for row in rows for root in row["before_root_ids"]}
+    with suppress(*unreadable):
+        after |= known_after(rows, details)
+    return merge, point, tuple(sorted(before)), tuple(sorted(after))
 
 
 def joined_slowly(one: Answers, joiner: Joiner) -> Joined | Outcome:
