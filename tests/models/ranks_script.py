@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,19 +52,18 @@ def rows(count: int) -> Packed:
     )
 
 
-def main(out: Path, batch_size: int) -> None:
+def main(out: Path) -> None:
     torch.manual_seed(0)
     net = Means()
-    settings = replace(SETTINGS, batch_size=batch_size)
     # 17 + 10 rows in 5 batches: parts are of different sizes, and so are the tasks.
     lessons = {
         "pairs": Lesson(rows(17), rows(6), swap=True),
         "singles": Lesson(rows(10), rows(4), swap=False),
     }
-    log = train(net, lessons, settings, Session(checkpoint=out / "place")).log
+    log = train(net, lessons, SETTINGS, Session(checkpoint=out / "place")).log
     losses = torch.tensor([[row["train_loss"], row["validation_loss"]] for row in log])
     save_file(net.state_dict() | {"losses": losses}, out / f"rank-{rank_here()}.safetensors")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -133,44 +133,67 @@ def draw(capsules: list[Capsule]) -> tuple[NDArray[np.float16], NDArray[np.int8]
     """
     geometry = np.zeros(GEOMETRY_SHAPE, np.float64)
     owners = np.full((len(VIEWS), IMAGE_SIZE, IMAGE_SIZE), -1, np.int8)
+    sides = np.repeat([capsule.side for capsule in capsules], _BALLS)
+    radii = np.repeat([capsule.radius for capsule in capsules], _BALLS)
     for index, view in enumerate(VIEWS):
-        nearest = np.full((IMAGE_SIZE, IMAGE_SIZE), np.inf)
-        for capsule in capsules:
-            _draw_capsule(geometry[index], owners[index], nearest, view, capsule)
+        axes = np.array(VIEW_AXES[view], dtype=np.float64)
+        centres = np.concatenate([_centres(capsule, axes) for capsule in capsules])
+        nearest, winner = _draw_balls(geometry[index], centres, radii, sides)
+        body = winner >= 0
+        owners[index][body] = sides[winner[body]]
+        _colour(geometry[index], axes, nearest, winner, (centres, radii))
     return geometry.astype(np.float16), owners
 
 
-def _draw_capsule(
-    image: Vector, owner: NDArray[np.int8], nearest: Vector, view: str, capsule: Capsule
-) -> None:
-    """Draw one capsule into one view, in place, where nothing nearer is.
+def _centres(capsule: Capsule, axes: Vector) -> Vector:
+    """Right, up and ahead of the balls along the axis whose fronts are a capsule's surface."""
+    shares = np.linspace(0, 1, _BALLS)
+    return np.array([axes @ (capsule.start + s * (capsule.stop - capsule.start)) for s in shares])
 
-    Its surface is the front of many balls along its axis.
-    """
-    axes = np.array(VIEW_AXES[view], dtype=np.float64)
-    for share in np.linspace(0, 1, _BALLS):
-        right, up, ahead = axes @ (capsule.start + share * (capsule.stop - capsule.start))
-        window = (_near(-up, capsule.radius), _near(right, capsule.radius))
-        if abs(ahead) + capsule.radius > DEPTH_HALF_EXTENT or not _STEP[window[0]].size:
+
+def _draw_balls(
+    image: Vector, centres: Vector, radii: Vector, sides: NDArray[np.int64]
+) -> tuple[Vector, NDArray[np.int64]]:
+    """Draw masks A and B in place; the depth in front and which ball has it, -1 for none."""
+    nearest = np.full((IMAGE_SIZE, IMAGE_SIZE), np.inf)
+    winner = np.full((IMAGE_SIZE, IMAGE_SIZE), -1, np.int64)
+    masks = [image[channel("mask_a")], image[channel("mask_b")]]
+    for ball, ((right, up, ahead), radius) in enumerate(zip(centres, radii, strict=True)):
+        window = (_near(-up, radius), _near(right, radius))
+        if abs(ahead) + radius > DEPTH_HALF_EXTENT or not _STEP[window[0]].size:
             continue  # beyond the front or back face of the view, or beside it
         x, y = _STEP[window[1]] - right, -_STEP[window[0], None] - up
-        height = capsule.radius**2 - x**2 - y**2
+        height = radius**2 - x**2 - y**2
         front = np.where(height > 0, ahead - np.sqrt(np.maximum(height, 0)), np.inf)
-        image[channel(f"mask_{'ab'[capsule.side]}")][window][height > 0] = 1
+        masks[sides[ball]][window][height > 0] = 1
         hit = front < nearest[window]
         nearest[window][hit] = front[hit]
-        owner[window][hit] = capsule.side
-        image[channel("silhouette")][window][hit] = 1
-        image[channel("depth")][window][hit] = (front[hit] / DEPTH_HALF_EXTENT + 1) / 2
-        local = np.stack(np.broadcast_arrays(x, y, front - ahead))[:, hit] / capsule.radius
-        for axis, values in zip("xyz", axes.T @ local, strict=True):
-            image[channel(f"normal_{axis}")][window][hit] = values
+        winner[window][hit] = ball
+    return nearest, winner
+
+
+def _colour(
+    image: Vector,
+    axes: Vector,
+    nearest: Vector,
+    winner: NDArray[np.int64],
+    balls: tuple[Vector, Vector],
+) -> None:
+    """Silhouette, depth and normals of what is in front, in place."""
+    rows, columns = np.nonzero(winner >= 0)
+    ball, depth = winner[rows, columns], nearest[rows, columns]
+    centres, radii = balls[0][ball], balls[1][ball]
+    image[channel("silhouette")][rows, columns] = 1
+    image[channel("depth")][rows, columns] = (depth / DEPTH_HALF_EXTENT + 1) / 2
+    seen = np.stack([_STEP[columns], -_STEP[rows], depth], axis=1) - centres
+    for axis, values in zip("xyz", axes.T @ (seen / radii[:, None]).T, strict=True):
+        image[channel(f"normal_{axis}")][rows, columns] = values
 
 
 def _near(centre: float, radius: float) -> slice:
     """Pixels no farther than a radius from a coordinate in half-widths."""
-    low, high = ((np.array([centre - radius, centre + radius]) + 1) * IMAGE_SIZE / 2).astype(int)
-    return slice(max(int(low) - 1, 0), max(int(high) + 2, 0))
+    low, high = (int((edge + 1) * IMAGE_SIZE / 2) for edge in (centre - radius, centre + radius))
+    return slice(max(low - 1, 0), max(high + 2, 0))
 
 
 def _arrangement(kind: str, generator: np.random.Generator) -> list[Capsule]:
