@@ -209,6 +209,25 @@ def test_chance_for_another_task_is_refused(benchmark, labelled, masked) -> None
         evaluate(benchmark, masked, chance=labelled)
 
 
+@pytest.mark.parametrize(("value", "complaint"), [(np.nan, "not a number"), (1.5, "probability")])
+def test_scores_made_in_memory_are_checked_as_those_of_a_file(
+    benchmark, labelled, value, complaint
+) -> None:
+    scores = labelled.scores.copy()
+    scores[:2] = value
+    with pytest.raises(BadInputError, match=rf"2 scores .*{complaint}.*{labelled.hashes[0]}"):
+        evaluate(benchmark, replace(labelled, scores=scores))
+    with pytest.raises(BadInputError, match="scores of shape"):
+        evaluate(benchmark, replace(labelled, scores=scores[1:]))
+
+
+def test_rows_of_another_task_are_counted(benchmark, labelled, predict) -> None:
+    other = predict(benchmark, "false_merge_identification")
+    wrong = replace(other, task=labelled.task)
+    with pytest.raises(BadInputError, match=r"9 rows of 'false_split_correction'.*no prediction"):
+        evaluate(benchmark, wrong)
+
+
 def test_incomplete_predictions_are_refused(benchmark, labelled) -> None:
     part = replace(labelled, hashes=labelled.hashes[1:], scores=labelled.scores[1:])
     with pytest.raises(BadInputError, match=r"1 rows of .* have no prediction"):

@@ -94,6 +94,15 @@ def test_a_hash_that_occurs_twice_is_refused_by_name(labelled, written) -> None:
         read_predictions(written)
 
 
+def test_a_row_without_a_hash_is_refused_by_number(labelled, written) -> None:
+    write_predictions(written, labelled)
+    hashes = [None, *labelled.hashes[1:-1], None]
+    rewrite(written, combined_sample_hash=pa.array(hashes, pa.string()))
+    last = len(hashes) - 1
+    with pytest.raises(BadInputError, match=rf"2 of {len(hashes)} rows.*row 0, row {last}"):
+        read_predictions(written)
+
+
 def test_columns_of_another_task_or_type_are_refused(labelled, masked, written) -> None:
     write_predictions(written, labelled)
     rewrite(written, score=None)
@@ -140,19 +149,20 @@ def png_of(image: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("png", "complaint"),
     [
-        (None, "lacks a mask"),
-        (b"not a png", "is wrong"),
-        (png_of(np.zeros((10, 10), np.uint8)), "is wrong"),
+        (None, "a mask is missing"),
+        (b"not a png", "PNG"),
+        (png_of(np.zeros((10, 10), np.uint8)), "10"),
         (png_of(np.full((224, 224), 255, np.uint8)), "50176 pixels, e.g. 255"),
     ],
 )
 def test_a_mask_of_another_form_is_refused_by_row(masked, written, png, complaint) -> None:
     write_predictions(written, masked)
     images = pq.read_table(written)["split_mask_top"].to_pylist()
-    rewrite(written, split_mask_top=pa.array([png, *images[1:]], pa.binary()))
-    with pytest.raises(BadInputError, match=complaint) as caught:
+    rewrite(written, split_mask_top=pa.array([png, *images[1:-1], png], pa.binary()))
+    with pytest.raises(BadInputError, match=rf"2 rows have masks.*{complaint}") as caught:
         read_predictions(written)
     assert masked.hashes[0] in str(caught.value)
+    assert masked.hashes[-1] in str(caught.value)
 
 
 def test_what_is_no_parquet_is_not_read(tmp_path: Path) -> None:

@@ -104,8 +104,12 @@ def test_weights_for_other_channels_are_refused(tmp_path: Path) -> None:
     restored = Fusion()
     restored.restore(model.arrays(), config)
     channels = {**config["channels"], "em": ["em"]}
-    with pytest.raises(BadInputError, match="other channels"):
+    with pytest.raises(
+        BadInputError, match=r"other channels: 2 differ.*em 1: none instead of mask_a"
+    ):
         Fusion().restore(model.arrays(), config | {"channels": channels})
+    with pytest.raises(BadInputError, match=r"other channels: 10 differ"):
+        Fusion().restore(model.arrays(), config | {"channels": None})
 
 
 def test_fine_tuning_starts_from_the_weights_of_a_run(tmp_path: Path) -> None:

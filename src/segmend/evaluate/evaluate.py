@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError
-from segmend.evaluate.predictions import KEY, check_hashes
+from segmend.evaluate.predictions import KEY, check_hashes, check_scores
 from segmend.evaluate.result import FORMAT, Result
 from segmend.evaluate.scored_rows import ScoredRows, scored_rows
 from segmend.evaluate.scores import THRESHOLD, Judged, Resampling, label_scores, mask_scores
@@ -178,10 +178,11 @@ def scores_of(predictions: Predictions, rows: ScoredRows) -> NDArray[np.float64]
     """Scores in the order of the rows.
 
     Raises:
-        BadInputError: if the predictions hold none.
+        BadInputError: if the predictions hold none, or some that are no probabilities.
     """
     if predictions.scores is None:
         raise BadInputError(f"predictions for '{predictions.task}' hold no scores")
+    check_scores(predictions.scores, predictions.hashes)
     place = {key: index for index, key in enumerate(predictions.hashes)}
     return predictions.scores[[place[key] for key in rows.hashes]]
 

@@ -28,7 +28,7 @@ from segmend.core.sample import (
     SPLIT_MASK_B,
     SPLIT_MASK_COLUMNS,
 )
-from segmend.models.model import Predictions, pack_masks
+from segmend.models.model import Predictions
 from segmend.shards.codecs import decode_png, encode_png
 from segmend.store.atomic import atomic_file
 from segmend.tasks.registry import TASKS
@@ -78,7 +78,10 @@ def read_predictions(path: str | Path) -> Predictions:
             found=", ".join(f"{f.name}: {f.type}" for f in table.schema),
             fix=f"Columns: {', '.join(f'{name}: {kind}' for name, kind in columns.items())}",
         )
-    hashes = tuple(str(h) for h in table[KEY].to_pylist())
+    if table[KEY].null_count:
+        nameless = np.flatnonzero(table[KEY].is_null().to_numpy()).astype(str)
+        _refuse(f"of {len(table)} rows of {path} have no hash", (f"row {i}" for i in nameless))
+    hashes = tuple(str(key) for key in table[KEY].to_pylist())
     _refuse("hashes occur more than once", (h for h, n in Counter(hashes).items() if n > 1))
     values = {name: facts[name] for name in _FACTS}
     if SCORE in columns:
@@ -151,32 +154,49 @@ def _scores(table: pa.Table, hashes: tuple[str, ...]) -> NDArray[np.float64]:
     scores = np.array(
         [np.nan if v is None else v for v in table[SCORE].to_pylist()], dtype=np.float64
     )
-    keys = np.array(hashes, dtype=object)
-    _refuse("scores are missing or not a number", keys[np.isnan(scores)])
-    _refuse("scores are not a probability in [0, 1]", keys[~((scores >= 0) & (scores <= 1))])
+    check_scores(scores, hashes)
     return scores
 
 
+def check_scores(scores: NDArray[np.float64], hashes: tuple[str, ...]) -> None:
+    """Check that every row has a probability.
+
+    Args:
+        scores: One per row.
+        hashes: Primary keys of the rows.
+
+    Raises:
+        BadInputError: for NaN, numbers outside [0, 1] and another number of scores than of rows,
+            with counts and examples.
+    """
+    if scores.shape != (len(hashes),):
+        raise BadInputError(f"there are {len(hashes)} hashes and scores of shape {scores.shape}")
+    keys = np.array(hashes, dtype=object)
+    _refuse("scores are missing or not a number", keys[np.isnan(scores)])
+    _refuse("scores are not a probability in [0, 1]", keys[~((scores >= 0) & (scores <= 1))])
+
+
 def _masks(table: pa.Table, hashes: tuple[str, ...]) -> NDArray[np.uint8]:
-    masks = []
     columns = [table[name] for name in SPLIT_MASK_COLUMNS]
+    masks, wrong = np.zeros((len(hashes), len(columns), IMAGE_SIZE, IMAGE_SIZE // 8), np.uint8), {}
     for row, key in enumerate(hashes):
-        views = [_decoded(column[row].as_py(), key) for column in columns]
-        masks.append(np.stack(views))
-    return pack_masks(masks)
+        try:
+            views = np.stack([_decoded(column[row].as_py()) for column in columns])
+            masks[row] = np.packbits(views, axis=-1)
+        except SegmendError as error:
+            wrong[key] = str(error)
+    _refuse("rows have masks that cannot be read", (f"{key} ({why})" for key, why in wrong.items()))
+    return masks
 
 
-def _decoded(png: bytes | None, key: str) -> NDArray[np.bool_]:
+def _decoded(png: bytes | None) -> NDArray[np.bool_]:
     if png is None:
-        raise BadInputError(f"the prediction for {key} lacks a mask")
-    try:
-        image = decode_png(png, (IMAGE_SIZE, IMAGE_SIZE))
-    except SegmendError as error:
-        raise BadInputError(f"a predicted mask of {key} is wrong", found=str(error)) from error
+        raise BadInputError("a mask is missing")
+    image = decode_png(png, (IMAGE_SIZE, IMAGE_SIZE))
     wrong = image[(image != SPLIT_MASK_A) & (image != SPLIT_MASK_B)]
     if wrong.size:
         raise BadInputError(
-            f"a predicted mask of {key} holds other values than {SPLIT_MASK_A} and {SPLIT_MASK_B}",
+            f"a mask holds other values than {SPLIT_MASK_A} and {SPLIT_MASK_B}",
             found=f"{wrong.size} pixels, e.g. {wrong[0]}",
         )
     return np.asarray(image == SPLIT_MASK_B)

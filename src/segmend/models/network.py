@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -145,12 +146,7 @@ class NetworkModel:
 
     def restore(self, arrays: Arrays, config: Mapping[str, Any]) -> None:
         """Become a saved network."""
-        if config.get("channels") != _CHANNELS:
-            raise BadInputError(
-                "these weights are for other channels",
-                found=f"{config.get('channels')}, rows have {_CHANNELS}",
-                fix="Train it again",
-            )
+        _check_channels(config.get("channels"))
         name = config["backbone"]
         self._take(None if name is None else Backbone(str(name)))
         net = self.network({task: NetShape(**shape) for task, shape in config["shapes"].items()})
@@ -255,6 +251,23 @@ def new_net(model: NetworkModel, shapes: Shapes, *, seed: int) -> SiteNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model.network(shapes)
+
+
+def _check_channels(channels: Any) -> None:
+    """Check that weights are for the channels that rows have, in their order."""
+    learnt = channels if isinstance(channels, dict) else {}
+    wrong = [
+        f"{kind} {place}: {one or 'none'} instead of {other or 'none'}"
+        for kind, ours in _CHANNELS.items()
+        for place, (one, other) in enumerate(zip_longest(learnt.get(kind, ()), ours))
+        if one != other
+    ]
+    if wrong:
+        raise BadInputError(
+            f"these weights are for other channels: {len(wrong)} differ",
+            found=f"e.g. {'; '.join(wrong[:3])}",
+            fix="Train it again",
+        )
 
 
 def _load(net: SiteNetwork, arrays: Arrays) -> None:
