@@ -15,9 +15,9 @@ from segmend.core.random import keyed_unit
 from segmend.core.sample import VIEWS
 from segmend.loaders.examples import ALL, Examples, Reading, examples
 from segmend.loaders.frames import Frames, shapes
-from segmend.loaders.memory import Pool
 from segmend.loaders.order import strata
 from segmend.loaders.schedule import Rank, Schedule, Step
+from segmend.shards.memory import Pool
 from segmend.shards.reader import Benchmark
 from segmend.tasks.task import Look, Task
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from segmend.loaders.memory import Pool
+from segmend.shards.memory import Pool
 
 
 def address(array: np.ndarray) -> int:
@@ -60,6 +60,14 @@ def test_as_much_is_kept_as_was_used_at_a_time_and_no_more() -> None:
     for size in range(1, 20):  # pieces of many sizes do not pile up
         pool.empty((200_000 * size,), "uint8")
     assert len(pool._free) <= 7
+
+
+def test_a_pool_may_have_a_limit() -> None:
+    pool = Pool(at_most=2)
+    held = [pool.empty((100_000,), "uint8") for _ in range(7)]
+    del held
+    assert len(pool._free) == 2
+    assert pickle.loads(pickle.dumps(pool))._at_most == 2
 
 
 def test_threads_share_a_pool_and_never_a_piece() -> None:

@@ -1,4 +1,4 @@
-"""Memory of batches, used again when nobody holds it any more.
+"""Memory of pictures and batches, used again when nobody holds it any more.
 
 Fresh memory comes page by page from the kernel, which takes longer than unpacking a batch into it.
 """
@@ -24,16 +24,20 @@ class Pool:
     As many pieces are kept, in use and free together, as were ever in use at a time: threads that
     make batches ahead need more of them. Used from several threads. Copies made by pickling start
     empty.
+
+    Args:
+        at_most: Free pieces that are kept at the most; None: no other limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int | None = None) -> None:
         # Not lists with a lock: memory may come back in the middle of anything (`_Loan.__del__`).
         self._free: deque[NDArray[np.uint8]] = deque()
         self._out: deque[None] = deque()
         self._most = 0
+        self._at_most = at_most
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (Pool, ())
+        return (Pool, (self._at_most,))
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array with undefined content, like `numpy.empty`."""
@@ -51,10 +55,15 @@ class Pool:
         try:
             self._out.pop()
             self._free.append(memory)
-            while len(self._free) + len(self._out) > self._most:
+            while len(self._free) > self._room:
                 self._free.popleft()
         except IndexError:  # another thread was first
             return
+
+    @property
+    def _room(self) -> int:
+        free = self._most - len(self._out)
+        return free if self._at_most is None else min(free, self._at_most)
 
     def _taken(self, size: int) -> NDArray[np.uint8]:
         for _ in range(len(self._free)):
