@@ -20,9 +20,10 @@ from table import Line, peak_mb, show
 from segmend.core.box import VoxelBox
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
+from segmend.edits.block_survey import Compared
 from segmend.edits.operation import EditOp, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
-from segmend.edits.overlap_blocks import Compared, overlap_edits_by_blocks
+from segmend.edits.overlap_blocks import overlap_edits_by_blocks
 from segmend.segments.contacts import find_contacts
 
 IDENTITY = Identity("bars", "1", "")

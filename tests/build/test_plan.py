@@ -204,3 +204,41 @@ def test_missing_files_layers_and_data_sets_are_named(folder):
     (folder / "own.toml").write_text(RECORD.replace("layers.neurons", "layers.other"))
     with pytest.raises(PlanError, match=r"\['automatic', 'other'\]"):
         planned(folder)
+
+
+@pytest.mark.parametrize("block", ["[40, 40, 72]", "[16, 13, 30]", "[7, 40, 11]"])
+def test_a_plan_by_blocks_is_the_plan_of_the_whole(folder, block):
+    """Rods with false merges, foreign shells and branches: all sample types but synapses."""
+    with h5py.File(folder / "own.h5") as file:
+        automatic = file["automatic"][:]
+    automatic[:, 10:30, 24:36] = np.where(automatic[:, 10:30, 24:36] // 100 % 2, 9999, 0)
+    automatic[10:20, :, 40:44] = 8888
+    change(folder, "automatic", automatic)
+    small = (
+        "edits.min_segment_voxels=20",
+        "edits.min_side_voxels=30",
+        "edits.min_contact_faces=3",
+        "edits.min_side_radius_nm=15",
+        "samples.junction_min_purity=0.6",
+    )
+    whole = planned(folder, *small)
+    assert {kind for kind, _ in whole.counts()} >= {"merge_edit", "split_edit", "adjacent_control"}
+    found = planned(folder, *small, f"edits.block={block}")
+    assert found.content_hash == whole.content_hash
+    assert found.excluded == whole.excluded
+    assert found.units[0].candidates == whole.units[0].candidates
+
+
+def test_a_part_of_a_volume_can_be_gone_through_by_blocks(folder):
+    part = "sources.0.box_nm=[[0, 0, 0], [400, 400, 500]]"
+    only = 'samples.types=["merge_edit", "adjacent_control"]'
+    whole = planned(folder, part, only)
+    assert planned(folder, part, only, "edits.block=[9, 9, 9]").content_hash == whole.content_hash
+
+
+@pytest.mark.parametrize(
+    "override", ['edits.source="injected"', 'edits.sides="supervoxels"', "edits.block=[0, 1, 1]"]
+)
+def test_blocks_are_refused_where_the_whole_is_needed(folder, override):
+    with pytest.raises(PlanError, match="block"):
+        planned(folder, "edits.block=[9, 9, 9]", override)

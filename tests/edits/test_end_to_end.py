@@ -141,6 +141,8 @@ def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
             for row in unit.candidates
             if row.kind != "adjacent_control"
         }
+        by_blocks = load_settings(file, ["edits.block=[20, 50, 33]"])
+        assert make_plan(by_blocks, tmp_path).content_hash == plan.content_hash
     assert asked["frozen"] == asked["synthetic-log"] != set()
 
 

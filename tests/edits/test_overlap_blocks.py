@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from segmend.core.errors import ReadFailedError
 from segmend.core.grid import VoxelGrid
+from segmend.edits.block_survey import Compared
 from segmend.edits.operation import EditOp, Identity
 from segmend.edits.overlap import OverlapRules, overlap_edits
-from segmend.edits.overlap_blocks import Compared, overlap_edits_by_blocks
+from segmend.edits.overlap_blocks import overlap_edits_by_blocks
 from segmend.segments.contacts import find_contacts
 
 IDENTITY = Identity("handmade", "1", "a")

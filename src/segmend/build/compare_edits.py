@@ -17,7 +17,6 @@ from segmend.build.sources import open_source
 from segmend.build.survey import FoundEdits, found_edits
 from segmend.core.grid import VoxelGrid
 from segmend.edits.operation import EditKind, EditOp
-from segmend.edits.overlap_table import overlap_table
 from segmend.metrics.bootstrap import Interval, cluster_bootstrap
 from segmend.metrics.classification import auroc, auroc_resampled
 
@@ -129,7 +128,7 @@ def compare(first: Measured, second: Measured, *, seed: int = 0) -> list[Differe
 
 def _rows(ops: tuple[EditOp, ...], found: FoundEdits, grid: VoxelGrid) -> list[list[float]]:
     """For each edit the values of `MEASURES`."""
-    table = overlap_table(found.automatic, found.neurons, grid)
+    table = found.overlaps(grid)
     z, y, x = np.array(grid.voxel_size) / 1000
     voxel, face = z * y * x, (z * y + y * x + z * x) / 3
     apart = _next(np.array([op.point_nm for op in ops]).reshape(-1, 3)) / 1000

@@ -230,6 +230,7 @@ def content_hash(
     content = msgspec.to_builtins(settings)
     for source in content["sources"]:
         del source["path"]  # where a volume lies does not change what is made from it
+    del content["edits"]["block"]  # nor does how it is gone through
     head = json.dumps([content, list(sources), [list(place) for place in places]], sort_keys=True)
     digest = hashlib.sha256(head.encode())
     for row in rows:

@@ -91,6 +91,8 @@ class Edits(Table, frozen=True):
         min_side_voxels: Smallest side of a split.
         min_side_radius_nm: Radius of the largest ball that must fit into a side of a split;
             thinner sides are shells along a membrane that two segmentations draw differently.
+        block: Voxels held in memory at a time while edits and controls are found, ``(z, y, x)``; by
+            default the whole volume is. What is found does not depend on it.
         injected: See below.
     """
 
@@ -101,6 +103,7 @@ class Edits(Table, frozen=True):
     min_contact_faces: Count = 20
     min_side_voxels: Count = 1000
     min_side_radius_nm: Annotated[float, Meta(ge=0)] = 25.0
+    block: tuple[Count, Count, Count] | None = None
     injected: Injected = Injected()
 
 
@@ -314,6 +317,10 @@ def _check(plan: PlanSettings, path: Path) -> None:
     total = sum(splits.numbers.fractions)
     if abs(total - 1) > 1e-9:
         refuse("splits.fractions must add up to 1", f"they add up to {total}", "")
+    edits = plan.edits
+    if edits.block and (edits.source == "injected" or edits.sides == "supervoxels"):
+        what = "source 'injected'" if edits.source == "injected" else "sides 'supervoxels'"
+        refuse(f"edits.{what} goes with no edits.block", "they take the volume whole", "")
     names = [source_name(s) for s in plan.sources]
     if len(set(names)) != len(names):
         refuse("two sources have one name", str(names), "Give each its own 'volume'")

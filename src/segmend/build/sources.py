@@ -12,13 +12,14 @@ from segmend.build.injected_layer import injected_layer
 from segmend.build.settings import PlanSettings, Source, source_name
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
-from segmend.core.box import Box
+from segmend.core.box import Box, VoxelBox
 from segmend.core.errors import PlanError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 from segmend.edits.frozen import FrozenEdits, open_frozen
 from segmend.edits.logged import LoggedEdit
 from segmend.render.site import Layers
+from segmend.segments.label_reader import LabelReader
 from segmend.volumes.align import common_grid
 
 
@@ -53,6 +54,15 @@ class OpenedSource:
             return np.asarray(self.layers.automatic.read(self.box).data)
         names = {"automatic": self.source.automatic, "neurons": self.source.neurons}
         return self.dataset.segments(names.get(role, role), self.box)
+
+    def reader(self, role: Literal["automatic", "neurons"]) -> LabelReader:
+        """The same, read where it is looked at."""
+        names = {"automatic": self.source.automatic, "neurons": self.source.neurons}
+
+        def read(voxels: VoxelBox) -> Ids:
+            return self.dataset.segments(names[role], self.grid.to_box(voxels))
+
+        return LabelReader(read, self.grid.shape)
 
     def facts(self) -> dict[str, Any]:
         """What the plan and the card say about it."""

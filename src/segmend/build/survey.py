@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 from segmend.build.settings import PlanSettings, Source
 from segmend.build.sources import OpenedSource, open_source
 from segmend.catalog.located_synapses import located_synapses
-from segmend.core.box import Point
-from segmend.core.errors import NoSamplesError
+from segmend.core.box import Point, Triple
+from segmend.core.errors import NoSamplesError, PlanError
+from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 from segmend.core.sample import Split
+from segmend.edits.block_survey import Compared, Counted, contacts_of, count_blocks
 from segmend.edits.logged import logged_edits
-from segmend.edits.operation import EditSet, Identity
+from segmend.edits.operation import EditOp, EditSet, Identity, edit_set
 from segmend.edits.overlap import OverlapRules, overlap_edits
-from segmend.edits.overlap_table import overlap_table
+from segmend.edits.overlap_blocks import overlap_edits_by_blocks
+from segmend.edits.overlap_table import Overlap, overlap_table
 from segmend.edits.placed import Ground, placed_edits
 from segmend.edits.placed_controls import PlacedControls, placed_controls
 from segmend.edits.supervoxel_cut import Agglomerated, cut_by_supervoxels
@@ -27,6 +31,7 @@ from segmend.samples.candidate import Candidate
 from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.draw import draw_candidates
 from segmend.segments.contacts import Contacts, find_contacts
+from segmend.segments.label_reader import LabelReader, Labels, whole
 from segmend.synthetic.history import Synapse
 
 
@@ -89,13 +94,21 @@ class FoundEdits:
         supervoxels: uint64, the same shape, where splits go along them.
         contacts: Contacts of ``automatic``.
         edits: The edits.
+        counted: Overlaps and boxes, where they were counted by blocks.
     """
 
-    automatic: Ids
-    neurons: Ids
+    automatic: Labels
+    neurons: Labels
     supervoxels: Ids | None
     contacts: Contacts
     edits: EditSet
+    counted: Counted | None = None
+
+    def overlaps(self, grid: VoxelGrid) -> Mapping[int, Overlap]:
+        """How each segment of ``automatic`` is shared out among the neurons."""
+        if self.counted is not None:
+            return self.counted.overlaps
+        return overlap_table(whole(self.automatic), whole(self.neurons), grid)
 
 
 def found_edits(one: OpenedSource, settings: PlanSettings) -> FoundEdits:
@@ -104,15 +117,42 @@ def found_edits(one: OpenedSource, settings: PlanSettings) -> FoundEdits:
     Raises:
         NoSamplesError: if there are none.
     """
+    if settings.edits.block is not None:
+        return _found_by_blocks(one, settings, settings.edits.block)
     automatic, neurons = one.segments("automatic"), one.segments("neurons")
     supervoxels = one.segments("supervoxels") if one.layers.supervoxels else None
     contacts = find_contacts(automatic, one.grid)
-    edits = _edits(one, settings, automatic, neurons, contacts)
+    if settings.edits.source == "overlap":
+        rules, identity = _size_rules(settings), _identity(one)
+        edits = overlap_edits(
+            automatic, neurons, contacts, one.grid, rules=rules, identity=identity
+        )
+    else:
+        table = overlap_table(automatic, neurons, one.grid)
+        edits = _logged(one, settings, Ground(automatic, neurons, one.grid), table, contacts)
     if supervoxels is not None:
         volume = Agglomerated(automatic, supervoxels, neurons, one.grid)
         edits = cut_by_supervoxels(edits, volume, rules=_size_rules(settings))
     _check_edits(one, edits)
     return FoundEdits(automatic, neurons, supervoxels, contacts, edits)
+
+
+def _found_by_blocks(one: OpenedSource, settings: PlanSettings, block: Triple) -> FoundEdits:
+    """The same edits and contacts, with a block in memory at a time."""
+    automatic, neurons = one.reader("automatic"), one.reader("neurons")
+    compared = Compared(automatic.read, neurons.read, one.grid, block)
+    counted = count_blocks(compared)
+    contacts = contacts_of(compared, counted)
+    if settings.edits.source == "overlap":
+        made = overlap_edits_by_blocks(
+            compared, rules=_size_rules(settings), identity=_identity(one), counted=counted
+        )
+        edits = edit_set(op if isinstance(op, EditOp) else op.reason for op in made)
+    else:
+        ground = Ground(automatic, neurons, one.grid)
+        edits = _logged(one, settings, ground, counted.overlaps, contacts)
+    _check_edits(one, edits)
+    return FoundEdits(automatic, neurons, None, contacts, edits, counted)
 
 
 def _candidates(
@@ -123,7 +163,10 @@ def _candidates(
     controls = PlacedControls()
     if one.frozen is not None:
         controls = placed_controls(one.frozen, Ground(found.automatic, found.neurons, one.grid))
-    asked = settings.samples.types
+    synapses, asked = controls.synapses, settings.samples.types
+    if synapses is None:
+        wanted = "synapse_control" in asked
+        synapses = _synapses(one, found.automatic, excluded) if wanted else ()
     excluded.update(
         {f"samples: {w}": n for w, n in controls.excluded.items() if w.partition(":")[0] in asked}
     )
@@ -137,13 +180,12 @@ def _candidates(
         neurons=found.neurons,
         contacts=found.contacts,
         edits=found.edits,
-        synapses=_synapses(one, found.automatic, excluded)
-        if controls.synapses is None
-        else controls.synapses,
+        synapses=synapses,
         rules=_sample_rules(settings),
         seed=settings.seed,
         supervoxels=found.supervoxels,
         controls=controls,
+        counted=found.counted,
     )
     drawn = draw_candidates(context, settings.samples.types)
     for stage, reasons in (("edits", context.edits.excluded), ("samples", drawn.excluded)):
@@ -151,10 +193,16 @@ def _candidates(
     return drawn.candidates
 
 
-def _synapses(one: OpenedSource, automatic: Ids, excluded: Counter[str]) -> tuple[Synapse, ...]:
+def _synapses(one: OpenedSource, automatic: Labels, excluded: Counter[str]) -> tuple[Synapse, ...]:
     """The synapses of the data set, those of a published table found in the segmentation."""
     if "synapses" not in one.dataset.annotations:
         return one.dataset.synapses
+    if isinstance(automatic, LabelReader):
+        raise PlanError(
+            f"the synapses of source '{one.name}' cannot be located by blocks",
+            found="they are looked up in the whole segmentation at once",
+            fix="Leave edits.block out, or synapse_control out of samples.types",
+        )
     found, left_out = located_synapses(
         one.dataset.annotations, automatic, one.grid, whole=one.layers.automatic.grid
     )
@@ -162,26 +210,27 @@ def _synapses(one: OpenedSource, automatic: Ids, excluded: Counter[str]) -> tupl
     return found
 
 
-def _edits(
-    one: OpenedSource, settings: PlanSettings, automatic: Ids, neurons: Ids, contacts: Contacts
+def _identity(one: OpenedSource) -> Identity:
+    return Identity(one.dataset.record.name, one.dataset.record.version, one.name)
+
+
+def _logged(
+    one: OpenedSource,
+    settings: PlanSettings,
+    ground: Ground,
+    table: Mapping[int, Overlap],
+    contacts: Contacts,
 ) -> EditSet:
-    record = one.dataset.record
-    identity = Identity(record.name, record.version, one.name)
-    rules = _size_rules(settings)
-    if settings.edits.source == "overlap":
-        return overlap_edits(automatic, neurons, contacts, one.grid, rules=rules, identity=identity)
-    table = overlap_table(automatic, neurons, one.grid)
+    """Edits that somebody logged, or that were put in, on a volume."""
+    how: dict[str, Any] = {"rules": _size_rules(settings), "identity": _identity(one)}
     if one.injected is not None:
-        return logged_edits(one.injected, table, contacts, rules=rules, identity=identity)
+        return logged_edits(one.injected, table, contacts, **how)
     if one.frozen is not None:
-        ground = Ground(automatic, neurons, one.grid)
-        placed = placed_edits(
-            one.frozen.edits(), ground, table, contacts, rules=rules, identity=identity
-        )
+        placed = placed_edits(one.frozen.edits(), ground, table, contacts, **how)
         # What the history itself left out stays in the account.
         closure = one.frozen.closure
         return EditSet(placed.ops, placed.excluded + closure.dropped + closure.failed)
-    return synthetic_log_edits(one.dataset.edits, table, contacts, rules=rules, identity=identity)
+    return synthetic_log_edits(one.dataset.edits, table, contacts, **how)
 
 
 def _check_edits(one: OpenedSource, edits: EditSet) -> None:

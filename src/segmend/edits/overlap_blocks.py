@@ -6,9 +6,8 @@ of segment and neuron and each pair of segments that touch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,52 +17,16 @@ from segmend import __version__
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.labels import segment_ids
 from segmend.core.box import Point, Triple, VoxelBox
-from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
+from segmend.edits.block_survey import Compared, Counted, Report, count_blocks, quiet
 from segmend.edits.frozen import FrozenEdits, Outcome, freeze
 from segmend.edits.operation import EditOp, Identity, operation_hash
 from segmend.edits.overlap import SOURCE, OverlapRules, merge_of, split_faults, split_of
-from segmend.edits.overlap_table import Overlap, OverlapCounts
+from segmend.edits.overlap_table import Overlap
 from segmend.segments.contacts import Contact, FaceSums, NearestFaces, found_rows
+from segmend.segments.label_reader import Read
 from segmend.segments.thickness import ball_reach, thick_labels
 from segmend.volumes.align import common_grid
-
-Read = Callable[[VoxelBox], Ids]
-"""Reads a box of voxels: uint64 ``(z, y, x)``, 0 for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """Two segmentations of one volume, read by boxes.
-
-    Attributes:
-        automatic: The segmentation to correct.
-        neurons: Ground truth.
-        grid: The grid of both.
-        block: Voxels of a block, ``(z, y, x)``: what is held in memory at a time.
-    """
-
-    automatic: Read
-    neurons: Read
-    grid: VoxelGrid
-    block: Triple
-
-    def blocks(self) -> list[VoxelBox]:
-        """The blocks in scan order; the last of an axis may be smaller."""
-        starts = [range(0, n, step) for n, step in zip(self.grid.shape, self.block, strict=True)]
-        return [VoxelBox((z, y, x), self._stop((z, y, x))) for z, y, x in product(*starts)]
-
-    def _stop(self, start: Triple) -> Triple:
-        z, y, x = (
-            min(a + b, n) for a, b, n in zip(start, self.block, self.grid.shape, strict=True)
-        )
-        return (z, y, x)
-
-    def around(self, block: VoxelBox, low: int, high: int) -> VoxelBox:
-        """A block and voxels around it, as far as the volume goes."""
-        start = [max(0, a - low) for a in block.start]
-        stop = [min(n, b + high) for b, n in zip(block.stop, self.grid.shape, strict=True)]
-        return VoxelBox((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def overlap_edits_by_blocks(
@@ -71,7 +34,8 @@ def overlap_edits_by_blocks(
     *,
     rules: OverlapRules,
     identity: Identity,
-    report: Callable[[str, int, int], None] = lambda *_: None,
+    counted: Counted | None = None,
+    report: Report = quiet,
 ) -> Iterator[EditOp | Outcome]:
     """Derive what to merge and what to split, as `segmend.edits.overlap.overlap_edits` does.
 
@@ -79,6 +43,7 @@ def overlap_edits_by_blocks(
         compared: The two segmentations.
         rules: Thresholds.
         identity: Data set, version and volume of ``automatic``.
+        counted: The first pass, if it was made.
         report: Told (pass, blocks done, blocks).
 
     Yields:
@@ -89,7 +54,8 @@ def overlap_edits_by_blocks(
     Raises:
         SegmendError: whatever reading raises.
     """
-    table, faces = _count(compared, report)
+    counted = counted or count_blocks(compared, report)
+    table, faces = counted.overlaps, counted.faces
     splits = {
         one.segment: split_faults(one, rules) for one in table.values() if len(one.neurons) > 1
     }
@@ -131,7 +97,7 @@ def freeze_overlap(
     *,
     rules: OverlapRules,
     block: Triple,
-    report: Callable[[str, int, int], None] = lambda *_: None,
+    report: Report = quiet,
 ) -> FrozenEdits:
     """Freeze the overlap edits of a data set, whatever its size.
 
@@ -185,28 +151,12 @@ def _point(values: NDArray[np.float64]) -> Point:
     return (z, y, x)
 
 
-def _count(
-    compared: Compared, report: Callable[[str, int, int], None]
-) -> tuple[dict[int, Overlap], FaceSums]:
-    """First pass: how segments and neurons overlap, and how much segments touch."""
-    counts, faces = OverlapCounts(), FaceSums()
-    blocks = compared.blocks()
-    for done, block in enumerate(blocks, 1):
-        automatic = compared.automatic(compared.around(block, 0, 1))
-        z, y, x = block.shape
-        counts.add(automatic[:z, :y, :x], compared.neurons(block))
-        faces.add(automatic, block.shape, block.start)
-        report("counting overlaps and contacts", done, len(blocks))
-    faces.settle()
-    return counts.table(), faces
-
-
 def _look(
     compared: Compared,
     nearest: NearestFaces,
     sides: _Sides,
     rules: OverlapRules,
-    report: Callable[[str, int, int], None],
+    report: Report,
 ) -> None:
     """Second pass: where segments touch, which sides are thick and which of them touch."""
     reach = ball_reach(compared.grid, radius_nm=rules.min_side_radius_nm)
@@ -268,7 +218,7 @@ class _Sides:
         return [int(self.pairs[row, 1]) for row in rows if int(row) + 1 in self.thick]
 
     def contacts(
-        self, compared: Compared, report: Callable[[str, int, int], None]
+        self, compared: Compared, report: Report
     ) -> dict[int, tuple[Contact, list[NDArray[np.float64]]]]:
         """Third pass: the largest contact of two thick sides of each segment, and its voxels."""
         self._faces.settle()

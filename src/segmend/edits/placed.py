@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from segmend.core.box import Point
 from segmend.core.grid import VoxelGrid
-from segmend.core.ids import Ids, id_strings
+from segmend.core.ids import id_strings
 from segmend.edits.logged import LoggedEdit, logged_edits
 from segmend.edits.operation import EditOp, EditSet, Identity
 from segmend.edits.overlap import OverlapRules
 from segmend.edits.overlap_table import Overlap
 from segmend.segments.contacts import Contacts
+from segmend.segments.label_reader import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +30,8 @@ class Ground:
         grid: The grid of both.
     """
 
-    automatic: Ids
-    neurons: Ids
+    automatic: Labels
+    neurons: Labels
     grid: VoxelGrid
 
     def segment_at(self, point: Point) -> int | None:
@@ -41,7 +42,7 @@ class Ground:
         """The neuron at a point, 0 for none, None outside."""
         return self._at(point, self.neurons)
 
-    def _at(self, point: Point, labels: Ids) -> int | None:
+    def _at(self, point: Point, labels: Labels) -> int | None:
         if not self.grid.box.contains_point(point):
             return None
         return int(labels[self.grid.voxel_at(point)])

@@ -11,12 +11,14 @@ from segmend.core.box import VoxelBox
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
+from segmend.edits.block_survey import Counted
 from segmend.edits.operation import EditSet, Identity, SideLayer
 from segmend.edits.overlap import OverlapRules
 from segmend.edits.overlap_table import Overlap, overlap_table
 from segmend.edits.placed_controls import PlacedControls
 from segmend.segments.boxes import segment_boxes
 from segmend.segments.contacts import Contacts
+from segmend.segments.label_reader import Labels, whole
 from segmend.synthetic.history import Synapse
 
 
@@ -86,8 +88,9 @@ class SampleContext:
         volume: Which volume of the data set.
         species: Animal, or ``synthetic``.
         grid: The grid of both label arrays.
-        automatic: uint64 ``(z, y, x)``, the segmentation to proofread; 0 is no segment.
-        neurons: uint64 ``(z, y, x)``, the true neurons; 0 is no ground truth.
+        automatic: uint64 ``(z, y, x)``, the segmentation to proofread; 0 is no segment. Read where
+            it is looked at if it was counted by blocks.
+        neurons: uint64 ``(z, y, x)``, the true neurons; 0 is no ground truth. The same.
         contacts: Contacts of ``automatic``.
         edits: Merges and splits of ``automatic``.
         synapses: Synapses, if known.
@@ -97,6 +100,7 @@ class SampleContext:
         supervoxels: uint64 ``(z, y, x)``, the same for supervoxels.
         controls: What the source of the edits says beside them; what it has none of is looked for
             in the volume.
+        counted: Overlaps and boxes, if they were counted by blocks.
     """
 
     dataset: str
@@ -104,8 +108,8 @@ class SampleContext:
     volume: str
     species: str
     grid: VoxelGrid
-    automatic: Ids
-    neurons: Ids
+    automatic: Labels
+    neurons: Labels
     contacts: Contacts
     edits: EditSet
     synapses: tuple[Synapse, ...]
@@ -114,14 +118,19 @@ class SampleContext:
     after: Ids | None = None
     supervoxels: Ids | None = None
     controls: PlacedControls = field(default_factory=PlacedControls)
+    counted: Counted | None = None
 
-    def sides(self, name: SideLayer) -> Ids:
+    def sides(self, name: SideLayer) -> Labels:
         """The labels that hold the sides of a split.
 
         Raises:
             BadInputError: if the context lacks them.
         """
-        layers = {"neurons": self.neurons, "after": self.after, "supervoxels": self.supervoxels}
+        layers: dict[str, Labels | None] = {
+            "neurons": self.neurons,
+            "after": self.after,
+            "supervoxels": self.supervoxels,
+        }
         labels = layers[name]
         if labels is None:
             raise BadInputError(
@@ -139,9 +148,11 @@ class SampleContext:
     @cached_property
     def overlaps(self) -> Mapping[int, Overlap]:
         """How each automatic segment is shared out among the true neurons."""
-        return overlap_table(self.automatic, self.neurons, self.grid)
+        if self.counted is not None:
+            return self.counted.overlaps
+        return overlap_table(whole(self.automatic), whole(self.neurons), self.grid)
 
     @cached_property
     def boxes(self) -> Mapping[int, VoxelBox]:
         """The box of voxels around each automatic segment."""
-        return segment_boxes(self.automatic)
+        return self.counted.boxes if self.counted else segment_boxes(whole(self.automatic))

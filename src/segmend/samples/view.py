@@ -11,12 +11,12 @@ from collections import Counter
 import numpy as np
 
 from segmend.core.box import Point, nanometres, picometres
-from segmend.core.ids import Ids
 from segmend.core.random import keyed_generator, keyed_unit
 from segmend.core.sample import combined_hash, sample_type, source_archive
 from segmend.samples.candidate import Candidate, sample_hash
 from segmend.samples.context import SampleContext, SampleRules
 from segmend.samples.site import Site
+from segmend.segments.label_reader import Labels
 
 
 def pose(context: SampleContext, site: Site) -> Candidate:
@@ -73,7 +73,7 @@ def draw_swap(seed: int, primary_key: str) -> bool:
     return keyed_unit("order", seed, primary_key) < 0.5
 
 
-def labels_in_view(context: SampleContext, candidate: Candidate, labels: Ids) -> Counter[int]:
+def labels_in_view(context: SampleContext, candidate: Candidate, labels: Labels) -> Counter[int]:
     """Voxels of the candidate's first segment in its view cube, by their other label.
 
     Args:
