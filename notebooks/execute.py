@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from segmend.catalog.fetching import fetch_files
 from segmend.catalog.record import load_record
+from segmend.core.box import Box
 from segmend.testing.standins import write_standin
 
 FOLDER = Path(__file__).parent
@@ -34,6 +35,7 @@ DATASETS = {
         "mitoem2-beta", "mitoem2-jurkat", "mitoem2-macro", "mitoem2-mossy", "mitoem2-podo",
         "mitoem2-pyra", "mitoem2-sperm", "mitoem2-stem",
     ),
+    "05_l4dense2019": ("l4dense2019", "l4dense2019-synem"),
 }  # fmt: skip
 """What each notebook explores."""
 
@@ -44,7 +46,9 @@ def standin(name: str, folder: Path) -> Path:
     record, place = load_record(str(file))
     assert place is not None
     if record.files:
-        fetch_files(record, place, volume="all")
+        # What is published as cubes is fetched by a box.
+        box = Box(*record.default_box_nm) if record.default_box_nm else None
+        fetch_files(record, place, volume="all", box=box)
     return file
 
 
