@@ -5,9 +5,10 @@
 
 What is done is kept in RUNS and not done again, so that a long comparison may be cut into parts;
 after ``--minutes`` nothing new is begun. The order is the order of what one wants to know: every
-model, what its inputs add, with ``--from`` (the RUNS of another benchmark) transfer without and
-with fine-tuning, and learning curves. ``--only`` names jobs in an order of one's own. Intervals are
-bootstrapped over neurons, differences are paired with the CNN of the same task and benchmark.
+model, all tasks learnt together, with ``--from`` (the RUNS of another benchmark) transfer without
+and with fine-tuning, what inputs add, and learning curves. ``--only`` names jobs in an order of
+one's own. Intervals are bootstrapped over neurons, differences are paired with the CNN of the same
+task and benchmark.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from segmend.models.packed import Packed, pack
 from segmend.models.run import Beginning, load_run, train_run
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
+from segmend.tasks.task import Task
 
 MODELS_IN_ORDER = (
     *("chance", "artefact", "content", "metadata", "geometry", "neck", "cnn", "fusion", "vit-tiny"),
@@ -56,11 +58,23 @@ class Job:
     changes: dict[str, Any] = field(default_factory=dict)
     start: Path | None = None
     train: bool = True
+    together: bool = False
+    """Whether the run learns all tasks at once; the jobs of the others share its folder."""
 
     @property
     def key(self) -> str:
         """Name of its files."""
         return f"{self.task}-{self.name}"
+
+    @property
+    def run(self) -> str:
+        """Name of the run folder."""
+        return f"all-{self.name}" if self.together else self.key
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What the run learns."""
+        return tuple(TASKS.values()) if self.together else (TASKS[self.task],)
 
 
 def main() -> None:
@@ -121,6 +135,8 @@ def every_job(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[J
                 yield Job(task, model, model, epochs)
     task = "false_split_correction"
     for model in ("cnn", "fusion"):
+        for name in tasks:
+            yield Job(name, model, f"{model}-together", epochs, together=True)
         if arguments.other is not None:
             trained = arguments.other / "runs" / f"{task}-{model}"
             yield Job(task, model, f"{model}-transferred", start=trained, train=False)
@@ -135,7 +151,7 @@ def every_job(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[J
 
 def do(benchmark: Benchmark, job: Job, out: Path) -> None:
     """Train, predict and evaluate, unless it is done."""
-    result, run_folder = out / "results" / f"{job.key}.json", out / "runs" / job.key
+    result, run_folder = out / "results" / f"{job.key}.json", out / "runs" / job.run
     if result.exists():
         return
     if job.start is not None and not job.start.exists():
@@ -149,7 +165,7 @@ def do(benchmark: Benchmark, job: Job, out: Path) -> None:
         beginning = Beginning(resume=True, start=job.start)
         train_run(
             benchmark,
-            (TASKS[job.task],),
+            job.tasks,
             job.model,
             run_folder,
             settings=settings,
@@ -157,7 +173,7 @@ def do(benchmark: Benchmark, job: Job, out: Path) -> None:
         )
     trained = time.perf_counter()
     run = load_run(run_folder)
-    predictions = replace(run.predict(benchmark, "test"), run=job.key)
+    predictions = replace(run.predict(benchmark, "test", task=job.task), run=job.key)
     predicted = time.perf_counter()
     scored = evaluate_beside_chance(benchmark, predictions)
     (out / "results").mkdir(parents=True, exist_ok=True)
