@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from segmend.apps.cli.predict import predict
+from segmend.apps.cli.train import train
 from segmend.core.errors import BadInputError
+from segmend.evaluate.predictions import read_predictions
 from segmend.models.card import CARD
 from segmend.models.cnn import Cnn
 from segmend.models.fusion import Fusion
-from segmend.models.model import Predictions, TrainSettings
+from segmend.models.model import MODELS, Predictions, TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
 from segmend.models.packed import Packed
@@ -23,6 +27,7 @@ from segmend.models.train import Lesson, epoch_rows
 from segmend.models.vit import VitTiny
 from segmend.tasks.registry import TASKS, tasks_named
 from segmend.testing.models import learnable_benchmark
+from segmend.testing.rows import random_benchmark
 
 SETTINGS = TrainSettings(epochs=1, batch_size=12, epoch_rows=1, ema=0.8, train_rows=12)
 SHAPES = {
@@ -156,3 +161,28 @@ def test_tasks_are_named_by_commas_or_all() -> None:
     assert [task.name for task in tasks_named(both)] == sorted(both.split(","))
     with pytest.raises(BadInputError, match="named twice"):
         tasks_named("split_mask_generation,split_mask_generation")
+
+
+def test_the_verbs_take_several_tasks_and_say_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(MODELS["cnn"], settings=TrainSettings(epoch_rows=1))
+    monkeypatch.setitem(MODELS._items, "cnn", quick)
+    kinds = {"merge_edit": 2, "adjacent_control": 2, "split_edit": 2}
+    bench, run = random_benchmark(tmp_path / "b", {"train": kinds}), tmp_path / "run"
+    names = "false_split_correction,split_mask_generation"
+    asked = [names, str(bench), "--model", "cnn", "--epochs", "1", "--out", str(run)]
+    told = CliRunner().invoke(train, [*asked, "--weight", "split_mask_generation=2"])
+    assert told.exit_code == 0, told.output
+    assert [task.name for task in load_run(run).tasks] == names.split(",")
+    for name in names.split(","):
+        out = tmp_path / f"{name}.parquet"
+        assert f"predict {run} {bench} --task {name}" in told.output
+        said = [str(run), str(bench), "--task", name, "--split", "train", "--out", str(out)]
+        assert CliRunner().invoke(predict, said).exit_code == 0
+        assert read_predictions(out).task == name
+    refused = CliRunner().invoke(predict, [str(run), str(bench), "--out", str(tmp_path / "x")])
+    assert isinstance(refused.exception, BadInputError)
+    for weight in ("split_mask_generation", "split_mask_generation=much"):
+        refused = CliRunner().invoke(train, [*asked, "--weight", weight])
+        assert isinstance(refused.exception, BadInputError)
