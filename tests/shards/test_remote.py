@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,123 @@ def test_another_process_reads_the_same(published: Path) -> None:
         again: Any = pickle.loads(pickle.dumps(benchmark))
         assert again.read_rows([2], ["geometry"]).equals(benchmark.read_rows([2], ["geometry"]))
         assert np.array_equal(again.select("test").positions, benchmark.select("test").positions)
+
+
+# --- sidecars far away ------------------------------------------------------------------------
+
+SIDECAR = "metadata/train.parquet"
+
+
+def of_sidecar(fault: faults.Fault, times: int | None = None) -> tuple[Any, list[str]]:
+    """Spoils answers with a sidecar: all of them, or the first few; and a list of those."""
+    spoilt: list[str] = []
+
+    def choose(asked: Asked) -> faults.Fault | None:
+        if SIDECAR not in asked.path or (times is not None and len(spoilt) >= times):
+            return None
+        spoilt.append(asked.path)
+        return fault
+
+    return choose, spoilt
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flipped_bit_in_a_sidecar_is_an_error_or_changes_nothing(bench: Path, seed: int) -> None:
+    """Its pages have checksums; bits of the footer that say nothing may flip unseen."""
+    expected = sg.benchmark(bench).sidecar("train")
+    choose, spoilt = of_sidecar(faults.flip(1 + 4 * seed, seed))
+    with range_server(bench, faults=choose) as server:
+        benchmark = sg.benchmark(server.url, options=QUICK)
+        try:
+            found = benchmark.sidecar("train")
+        except (ReadFailedError, BadInputError) as error:
+            named = SIDECAR in str(error)
+        else:
+            named = found.equals(expected)
+    assert named
+    assert spoilt
+
+
+def test_a_sidecar_damaged_on_the_way_is_fetched_once_more(bench: Path) -> None:
+    pages = np.frombuffer((bench / SIDECAR).read_bytes(), np.uint8).copy()
+    pages[200] ^= 1
+    choose, spoilt = of_sidecar(faults.changed(pages.tobytes(), '"a"'), times=1)
+    with range_server(bench, faults=choose) as server:
+        found = sg.benchmark(server.url, options=QUICK).sidecar("train")
+    assert found.equals(sg.benchmark(bench).sidecar("train"))
+    assert len(spoilt) == 1
+
+
+@pytest.mark.parametrize("kept", [0, 4, 1000, -1])
+def test_a_sidecar_that_is_cut_short_is_named(bench: Path, kept: int) -> None:
+    """By the server itself: it says that this is all there is."""
+    body = (bench / SIDECAR).read_bytes()[:kept]
+    choose, _ = of_sidecar(faults.Fault(lambda _reply, _asked: Reply(200, {}, body)))
+    with range_server(bench, faults=choose) as server:
+        benchmark = sg.benchmark(server.url, options=QUICK)
+        with pytest.raises(ReadFailedError, match=SIDECAR):
+            benchmark.sidecar("train")
+
+
+def test_a_sidecar_of_other_rows_is_named(bench: Path, tmp_path: Path) -> None:
+    pq.write_table(pq.read_table(bench / SIDECAR).slice(1), tmp_path / "fewer.parquet")
+    body = (tmp_path / "fewer.parquet").read_bytes()
+    choose, _ = of_sidecar(faults.Fault(lambda _reply, _asked: Reply(200, {}, body)))
+    with range_server(bench, faults=choose) as server:
+        benchmark = sg.benchmark(server.url, options=QUICK)
+        with pytest.raises(ReadFailedError, match=rf"{SIDECAR} disagrees .* 9 rows instead of 10"):
+            benchmark.select("train").to_pandas()
+
+
+# --- the token of the hub ---------------------------------------------------------------------
+
+TOKEN = "hf_" + "s3cret" * 6
+
+
+@pytest.mark.parametrize("place", ["HF_TOKEN", "file", "disabled"])
+def test_the_token_of_the_hub_goes_to_the_hub_and_nowhere_else(
+    place: str,
+    published: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A private data set: the hub wants the token, then sends on to a host that must not see it."""
+    if place == "file":
+        (tmp_path / "token").write_text(TOKEN + "\n")
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    else:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+    off = "huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN"  # the variable, once imported
+    monkeypatch.setattr(off, place == "disabled")
+    caplog.set_level("DEBUG")
+    with range_server(published) as elsewhere:
+
+        def private(asked: Asked) -> Reply:
+            if asked.headers.get("authorization") != f"Bearer {TOKEN}":
+                return Reply(401, {"X-Error-Code": "GatedRepo"}, b"{}")
+            reply = hub(published, asked)
+            if reply.status == 302:  # the files lie on another host
+                name = reply.headers["Location"].removeprefix("/cdn/")
+                return Reply(302, {"Location": f"{elsewhere.url}/{name}"}, b"")
+            return reply
+
+        with serving(private) as server:
+            monkeypatch.setenv("HF_ENDPOINT", server.url)
+            if place == "disabled":
+                with pytest.raises(ReadFailedError, match="401") as raised:
+                    sg.benchmark("hf://lab/cb2", revision="v2", options=QUICK)
+                assert TOKEN not in str(raised.value)
+                assert not any("authorization" in asked.headers for asked in server.log)
+                return
+            benchmark = sg.benchmark("hf://lab/cb2", revision="v2", options=QUICK)
+            got = benchmark.read_rows([3], [KEY]).to_pylist()
+            monkeypatch.setenv("HF_TOKEN", TOKEN[:-1])  # refused: the error must not repeat it
+            with pytest.raises(ReadFailedError) as refused:
+                sg.benchmark("hf://lab/cb2", revision="v2", options=QUICK)
+    assert got == everything(published).select([KEY]).slice(3, 1).to_pylist()
+    assert elsewhere.log
+    assert not any("authorization" in asked.headers for asked in elsewhere.log)
+    said = "".join(capfd.readouterr()) + caplog.text + repr(benchmark) + repr(refused.value)
+    assert TOKEN[:-1] not in said + repr(benchmark.source) + str(pickle.dumps(benchmark))

@@ -246,11 +246,7 @@ class Examples:
         task, look, version = self.task, frames.look, self.version
         with self.benchmark.naming(position), _naming(key):
             if row[KEY] != key:
-                raise VerificationError(
-                    f"{self.benchmark.source.url} is not what its sidecar says",
-                    found=f"the hash of this row is {row[KEY]}",
-                    fix="Run `segmend verify`",
-                )
+                raise self._disagrees(f"its hash is {row[KEY]}")
             stored = decode_row(row, task.picture_columns(look, version))
             if self.repaired:  # before anything else sees it
                 origin = self._origins[i]
@@ -260,7 +256,17 @@ class Examples:
             task.draw(stored, geometry, em, look=look, version=version)
             if frames.targets is not None:
                 answers = decode_row(row, task.answer_columns(look, version))
-                frames.targets[slot] = task.target(answers, look, version)
+                target = task.target(answers, look, version)
+                if self._labels is not None and target != self._labels[i]:
+                    raise self._disagrees(f"its label is {target:g}, there {self._labels[i]:g}")
+                frames.targets[slot] = target
+
+    def _disagrees(self, found: str) -> VerificationError:
+        return VerificationError(
+            f"{self.benchmark.source.url} is not what its sidecar says",
+            found=found,
+            fix="Run `segmend verify`, and fetch or build the sidecar again",
+        )
 
     def _unpack(self, i: int, pictures: PackedPictures, frames: Frames, slot: int) -> None:
         """Unpack an example into its place."""

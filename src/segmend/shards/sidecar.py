@@ -247,7 +247,7 @@ def open_sidecar(
     try:
         file = pq.ParquetFile(content, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
-        raise ReadFailedError(f"cannot read {where}", found=str(error)) from error
+        raise ReadFailedError(f"cannot read {where}", found=str(error), reason="corrupt") from error
     found, ours = set(file.schema_arrow.names), set(sidecar_columns(version).names)
     if not {*published_columns(version), "shard"} <= found <= ours:
         wrong = found ^ ours if _is_ours(found) else found ^ {*published_columns(version), "shard"}
@@ -283,7 +283,7 @@ def read_sidecar(
     try:
         table = file.read(list(columns), use_threads=False).select(list(columns))
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise ReadFailedError(f"cannot read {where}", found=str(error)) from error
+        raise ReadFailedError(f"cannot read {where}", found=str(error), reason="corrupt") from error
     try:
         return table.cast(pa.schema([schema.field(name) for name in columns]))
     except pa.ArrowException as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ from segmend.shards.layout import SHARDS_CSV, ShardRecord, sidecar_path
 from segmend.shards.shard_files import ShardFiles
 from segmend.shards.sidecar import open_sidecar, read_sidecar, sidecar_columns
 from segmend.shards.source import Source
+from segmend.store.cache import CachedStore
+from segmend.store.store import Store
 
 
 class Sidecars:
@@ -30,27 +33,52 @@ class Sidecars:
         self._source, self._shards, self._files = source, shards, files
 
     def open(self, split: str) -> pq.ParquetFile:
-        """The file of a split.
+        """The file of a split; a remote one that arrives damaged is fetched once more.
 
         Raises:
             ReadFailedError: if it cannot be read.
             SchemaError: if it has other columns.
         """
-        name = sidecar_path(split)
-        where, folder = f"{self._source.url}/{name}", self._source.folder
-        content = pa.BufferReader(self._source.read(name)) if folder is None else folder / name
-        return open_sidecar(content, where, self._files.version)
+        return self._once_more(self._opened, split)
 
     def listed(self, split: str, columns: Sequence[str] | None = None) -> pa.Table:
         """What the sidecar of a split says, in its own order; see `Benchmark.listed`."""
-        file = self.open(split)
+        return self._once_more(self._listed, split, columns)
+
+    def _once_more(self, read: Callable[..., Any], split: str, *wanted: Any) -> Any:
+        """Read, and if what was read is damaged read again, from the origin alone."""
+        store = self._source.store
+        try:
+            return read(store, split, *wanted)
+        except ReadFailedError as error:
+            if self._source.folder is not None or error.reason != "corrupt":
+                raise
+        fresh = store.refreshed() if isinstance(store, CachedStore) else store
+        return read(fresh, split, *wanted)
+
+    def _opened(self, store: Store, split: str) -> pq.ParquetFile:
+        name = sidecar_path(split)
+        where, folder = f"{self._source.url}/{name}", self._source.folder
+        if folder is not None:
+            return open_sidecar(folder / name, where, self._files.version)
+        content = store.read(name)
+        if content is None:
+            raise ReadFailedError(
+                f"cannot read {where}", found="there is no such file", reason="missing"
+            )
+        return open_sidecar(pa.BufferReader(content), where, self._files.version)
+
+    def _listed(self, store: Store, split: str, columns: Sequence[str] | None) -> pa.Table:
+        file = self._opened(store, split)
         where = f"{self._source.url}/{sidecar_path(split)}"
         names = file.schema_arrow.names if columns is None else columns
         table = read_sidecar(file, where, self._files.version, names)
         n = self._rows_of(split)
         if len(table) != n:
             raise ReadFailedError(
-                f"{where} disagrees with {SHARDS_CSV}", found=f"{len(table)} rows instead of {n}"
+                f"{where} disagrees with {SHARDS_CSV}",
+                found=f"{len(table)} rows instead of {n}",
+                reason="corrupt",
             )
         return table
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segmend.core.errors import OutputError
+from segmend.core.errors import OutputError, SegmendError
 
 
 @contextmanager
@@ -80,10 +80,13 @@ def _umask() -> int:
 
 @contextmanager
 def output_errors(path: str | Path) -> Iterator[None]:
-    """Turn operating-system errors of the block, which writes ``path``, into `OutputError`."""
+    """Turn operating-system errors of the block, which writes ``path``, into `OutputError`.
+
+    Errors of ours pass: one of reading is an `OSError` too, and not about ``path``.
+    """
     try:
         yield
-    except OutputError:
+    except SegmendError:
         raise
     except OSError as error:
         raise OutputError(f"cannot write {path}", found=str(error)) from error

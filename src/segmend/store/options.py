@@ -22,7 +22,8 @@ class StoreOptions:
         limits: Time-outs.
         object_limit: Bytes one read may hold, before and after decoding a Content-Encoding.
         endpoint: URL in place of the public one of S3 or Google Cloud Storage.
-        anonymous: Send no credentials, even where the environment has them.
+        anonymous: Send no credentials, even where the environment has them (S3 and Google; the
+            hub gets the token that its own client would send).
         private_redirects: Follow a redirect from a public host to a private or loopback address.
     """
 

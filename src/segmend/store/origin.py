@@ -17,7 +17,7 @@ class Login:
         user: ``key:secret`` to sign with.
     """
 
-    headers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = field(default=(), repr=False)
     sigv4: str = ""
     user: str = field(default="", repr=False)
 

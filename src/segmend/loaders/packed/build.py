@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import OutputError, VerificationError, require
 from segmend.core.sample import image_columns
+from segmend.loaders.examples import KEY
 from segmend.loaders.packed.files import (
     MANIFEST,
     Block,
@@ -30,7 +31,9 @@ from segmend.loaders.packed.files import (
     write_manifest,
 )
 from segmend.loaders.processes import check_workers, in_processes
+from segmend.shards.checks import LABEL_COLUMNS
 from segmend.shards.reader import Benchmark
+from segmend.shards.sidecar import nullable_labels
 from segmend.store.atomic import atomic_file, output_errors
 
 Report = Callable[[int, int], None]
@@ -80,7 +83,7 @@ def pack(
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
         ReadFailedError: if the benchmark is damaged.
-        VerificationError: if a block does not come back bit for bit.
+        VerificationError: if a block does not come back bit for bit, or a sidecar disagrees.
         MissingDependencyError: without numba.
     """
     require("numba", extra="packed")
@@ -126,6 +129,7 @@ def _pack_shard(benchmark: Benchmark, folder: Path, repaired: bool, number: int)
     columns = image_columns(benchmark.version)
     records = np.zeros(shard.n_samples, record_dtype(len(blocks)))
     size = 0
+    _check_listed(benchmark, number, start)
     with ExitStack() as stack:
         stack.enter_context(output_errors(pack_path(folder, shard.path)))
         temporary = stack.enter_context(atomic_file(pack_path(folder, shard.path)))
@@ -140,6 +144,32 @@ def _pack_shard(benchmark: Benchmark, folder: Path, repaired: bool, number: int)
                 file.write(block)
                 size += len(block)
     write_index(index_path(folder, shard.path), Index(shard.sha256, repaired, size, records))
+
+
+def _check_listed(benchmark: Benchmark, number: int, start: int) -> None:
+    """Check that keys and labels of a shard are those of its sidecar, which loaders go by.
+
+    Raises:
+        VerificationError: if not, naming shard, row group and row.
+    """
+    shard = benchmark.shards[number]
+    if not benchmark.says_places(shard.split):  # then both are read from the shard
+        return
+    columns, positions = (KEY, *LABEL_COLUMNS), np.arange(start, start + shard.n_samples)
+    listed = benchmark.sidecar(shard.split, columns=columns)
+    first = int(listed.column("position")[0].as_py())
+    listed = listed.slice(start - first, shard.n_samples)
+    stored = nullable_labels(benchmark.read_rows(positions, columns))
+    for name in columns:
+        pairs = zip(stored.column(name).to_pylist(), listed.column(name).to_pylist(), strict=True)
+        for position, (found, told) in zip(positions.tolist(), pairs, strict=True):
+            if found != told:
+                with benchmark.naming(position):
+                    raise VerificationError(
+                        f"{name} is not what its sidecar says",
+                        found=f"it is {found}, there {told}",
+                        fix="Run `segmend verify`, and fetch or build the sidecar again",
+                    )
 
 
 def _packed(
