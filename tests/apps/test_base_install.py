@@ -59,7 +59,7 @@ def test_verify_and_evaluate_need_no_extra(bench, tmp_path):
     benchmark, task = Benchmark.open(bench), TASKS["false_split_correction"]
     model = Chance()
     model.fit(benchmark, (task,), TrainSettings())
-    run = Run(name="r", task=task, model=model, config={"model": "chance"})
+    run = Run(name="r", tasks=(task,), model=model, config={"model": "chance"})
     write_predictions(tmp_path / "p.parquet", run.predict(benchmark, "test"))
     assert "auroc" in base("evaluate", bench, tmp_path / "p.parquet").stdout
 
