@@ -116,7 +116,10 @@ class _Builder:
             raise self._error(f"elements are nested more than {MAX_DEPTH} deep")
         if len(attributes) > MAX_ATTRIBUTES:
             raise self._error(f"<{tag[:80]}> has more than {MAX_ATTRIBUTES} attributes")
-        if max(map(len, attributes.values()), default=0) > MAX_VALUE:
+        # All values together first: hardly any element is as long as one value may be.
+        if len("".join(attributes.values())) > MAX_VALUE and (
+            max(map(len, attributes.values())) > MAX_VALUE
+        ):
             key = max(attributes, key=lambda name: len(attributes[name]))
             raise self._error(f"attribute '{key[:80]}' is longer than {MAX_VALUE} characters")
         self._open.append((tag, attributes, [], self._parser.CurrentLineNumber))

@@ -5,6 +5,7 @@ Source: the documentation of webKnossos, "Skeleton annotations: NML files", and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -27,6 +28,11 @@ BOX_START = ("topLeftX", "topLeftY", "topLeftZ")
 BOX_SIZE = ("width", "height", "depth")
 BOXES = ("userBoundingBox", "taskBoundingBox")
 SECTIONS = ("parameters", "branchpoints", "comments", "groups")
+
+_PLAIN = re.compile(r"\d{1,19}(?: \d{1,9}(?:\.\d{1,9})?){4}", re.ASCII)
+"""An id, a position and a radius that can only be what they look like."""
+
+_PLAIN_ENDS = re.compile(r"\d{1,19} \d{1,19}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -151,6 +157,9 @@ def _tree(element: Element, name: str) -> Tree:
 
 
 def _node(element: Element, where: str) -> Node:
+    plain = _plain_node(element)
+    if plain is not None:
+        return plain
     stated = Attributes(element, where)
     return Node(
         id=stated.id("id"),
@@ -161,7 +170,30 @@ def _node(element: Element, where: str) -> Node:
     )
 
 
+def _plain_node(element: Element) -> Node | None:
+    """A node whose numbers are written in the plainest way, as nearly all are; None for others."""
+    rest = dict(element.attributes)
+    take = rest.pop
+    number, x, y, z, radius = (
+        take("id", ""), take("x", ""), take("y", ""), take("z", ""), take("radius", None)
+    )  # fmt: skip
+    if not _PLAIN.fullmatch(f"{number} {x} {y} {z} {radius or 0}"):
+        return None
+    return Node(
+        int(number),
+        (float(x), float(y), float(z)),
+        None if radius is None else float(radius),
+        rest,
+        element.children,
+    )
+
+
 def _edge(element: Element, where: str) -> Edge:
+    ends = element.attributes
+    if len(ends) == 2 and not element.children:
+        source, target = ends.get("source", ""), ends.get("target", "")
+        if _PLAIN_ENDS.fullmatch(f"{source} {target}"):
+            return Edge(int(source), int(target), {})
     stated = _leaf(element, where)
     return Edge(stated.id("source"), stated.id("target"), stated.rest)
 
