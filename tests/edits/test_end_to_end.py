@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from segmend.shards.verify import verify
 from segmend.store.retry import RetryPolicy
 from segmend.testing import faults
 from segmend.testing.edit_logs import dvid_messages, webknossos_versions, write_tissue
-from segmend.testing.fake_cave import fake_cave
+from segmend.testing.fake_cave import fake_cave, write_token
 from segmend.testing.fake_cave_defects import every_defect
 from segmend.testing.plans import TISSUE, write_plan
 
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("token_home")
 SAMPLES = """
 adjacent_per_merge = 1
 junction_min_purity = 0.9
+max_rows = { adjacent_control = 4, junction_control = 4 }
 """
 
 CONTROLS = """
@@ -66,6 +68,36 @@ def frozen_from(history, until, folder: Path, *, choose=faults.no_fault, defects
         # The port of a loopback server is not part of a history.
         ledger.set_fact("record", str(ledger.fact("record")).replace(cave.url, "http://fake"))
         return freeze_harvest(ledger, folder / "edits")
+
+
+@pytest.fixture(scope="module")
+def frozen(history, until, tmp_path_factory):
+    """A harvest without faults, frozen, for whoever only reads it."""
+    folder = tmp_path_factory.mktemp("frozen")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        write_token(folder)
+        return frozen_from(history, until, folder)
+
+
+def asked_by(file: Path, *overrides: str) -> set[tuple[object, ...]]:
+    """The edits that a plan asks about."""
+    plan = make_plan(load_settings(file, overrides), file.parent)
+    rows = (row for unit in plan.units for row in unit.candidates)
+    return {
+        (row.kind, *sorted(row.segments), *sorted(row.sides))
+        for row in rows
+        if row.kind.endswith("_edit")
+    }
+
+
+@pytest.fixture(scope="module")
+def true_questions(tmp_path_factory):
+    """The oracle: a plan that takes the history from the tissue itself."""
+    return asked_by(plan_file(tmp_path_factory.mktemp("true"), "synthetic-log"), EDITS_ONLY)
+
+
+EDITS_ONLY = 'samples.types=["merge_edit", "split_edit"]'
 
 
 def plan_file(folder: Path, source: str) -> Path:
@@ -104,16 +136,16 @@ def test_a_benchmark_from_a_cave_is_the_same_bytes_twice_even_where_calls_fail(
     assert found["a"] == found["b"]
 
 
-def test_with_every_defect_the_questions_are_the_same_or_named(history, until, tmp_path):
+def test_with_every_defect_the_questions_are_the_same_or_named(frozen, history, until, tmp_path):
     """5 % of the calls fail besides: what is asked is what would be asked, the rest is counted."""
     failing = faults.seeded(3, [faults.status(503), faults.hang_up(), faults.cut(5)], rate=0.05)
     wrong = every_defect(0.15, seed=5)
-    found, asked = {}, {}
-    for name, how in (("a", {}), ("b", {"choose": failing, "defects": wrong})):
-        folder = tmp_path / name
-        folder.mkdir()
-        found[name] = frozen_from(history, until, folder, **how)
-        plan = make_plan(load_settings(plan_file(folder, "frozen")), folder)
+    broken = frozen_from(history, until, tmp_path, choose=failing, defects=wrong)
+    found, asked = {"a": frozen, "b": broken}, {}
+    for name, one in found.items():
+        folder = one.folder.parent
+        settings = load_settings(plan_file(folder, "frozen"), ["samples.max_rows={}"])
+        plan = make_plan(settings, folder)
         asked[name] = {row.combined_hash for unit in plan.units for row in unit.candidates}
         # The account of the history is in the plan's.
         for kind in found[name].control_kinds:
@@ -128,27 +160,23 @@ def test_with_every_defect_the_questions_are_the_same_or_named(history, until, t
     assert found["b"].control_closure("synapse_control").failed.total() == 0
 
 
-def test_the_questions_are_those_of_the_true_log(history, until, tmp_path):
-    """The oracle: a plan that takes the history from the tissue itself."""
-    frozen_from(history, until, tmp_path)
-    asked = {}
-    for source in ("frozen", "synthetic-log"):
-        file = plan_file(tmp_path, source)
-        plan = make_plan(load_settings(file), tmp_path)
-        asked[source] = {
-            (row.kind, *sorted(row.segments), *sorted(row.sides))
-            for unit in plan.units
-            for row in unit.candidates
-            if row.kind != "adjacent_control"
-        }
-        by_blocks = load_settings(file, ["edits.block=[20, 50, 33]"])
-        assert make_plan(by_blocks, tmp_path).content_hash == plan.content_hash
-    assert asked["frozen"] == asked["synthetic-log"] != set()
+def test_the_questions_are_those_of_the_true_log(frozen, true_questions):
+    folder = frozen.folder.parent
+    assert asked_by(plan_file(folder, "frozen"), EDITS_ONLY) == true_questions != set()
 
 
-def test_a_plan_says_what_its_frozen_edits_are(history, until, tmp_path):
-    frozen = frozen_from(history, until, tmp_path)
-    settings = load_settings(plan_file(tmp_path, "frozen"))
+def test_a_plan_by_blocks_places_them_as_the_whole_does(frozen):
+    folder = frozen.folder.parent
+    hashes = {
+        make_plan(load_settings(plan_file(folder, "frozen"), blocks), folder).content_hash
+        for blocks in ([], ["edits.block=[30, 70, 128]"])
+    }
+    assert len(hashes) == 1
+
+
+def test_a_plan_says_what_its_frozen_edits_are(frozen, tmp_path):
+    shutil.copytree(frozen.folder, tmp_path / "edits")
+    settings = load_settings(plan_file(tmp_path, "frozen"), [EDITS_ONLY])
     plan = make_plan(settings, tmp_path)
     assert plan.sources[0]["edits"]["sha256"] == frozen.manifest["sha256"]
     assert plan.sources[0]["edits"]["licence"] == "CC0-1.0"
@@ -221,10 +249,7 @@ def test_clicks_that_cannot_be_placed_are_named(placed, edit, reason):
     assert found.excluded == {reason: 1}
 
 
-def test_no_server_and_no_token_are_needed_to_read_them_again(
-    history, until, tmp_path, monkeypatch
-):
-    frozen = frozen_from(history, until, tmp_path)
+def test_no_server_and_no_token_are_needed_to_read_them_again(frozen, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     again = open_frozen(frozen.folder)
     assert len(list(again.edits())) == 12
@@ -234,7 +259,7 @@ def test_no_server_and_no_token_are_needed_to_read_them_again(
 
 @pytest.mark.parametrize(("log", "positions"), [("dvid", False), ("webknossos", True)])
 def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
-    tissue, history, tmp_path, log, positions
+    tissue, history, true_questions, tmp_path, log, positions
 ):
     """File -> plan -> build -> verify, on a stand-in for an agglomerated segmentation."""
     record = write_tissue(tmp_path, tissue, history)
@@ -247,15 +272,7 @@ def test_a_log_of_another_program_gives_the_questions_of_the_true_log(
     import_log(tmp_path / "log.json", tmp_path / "edits", log=log, tissue=volume, licence="CC0-1.0")
     volume_of_log = f'dataset = "{record.name}"\npath = "tissue.h5"\nedits = "edits"'
     file = planned(tmp_path / "frozen.toml", "frozen", volume_of_log)
-    asked = {
-        plan_name: {
-            (row.kind, *sorted(row.segments), *sorted(row.sides))
-            for unit in make_plan(load_settings(plan_name), tmp_path).units
-            for row in unit.candidates
-            if row.kind.endswith("_edit")
-        }
-        for plan_name in (file, plan_file(tmp_path, "synthetic-log"))
-    }
-    from_log, from_truth = asked.values()
-    assert from_log == from_truth != set()
+    assert asked_by(file, EDITS_ONLY) == true_questions != set()
+    edits_only = file.read_text().replace("[samples]", f"[samples]\n{EDITS_ONLY[8:]}")
+    file.write_text(edits_only)
     assert verify(built(tmp_path, file)).problems == ()

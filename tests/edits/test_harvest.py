@@ -134,7 +134,7 @@ def test_a_rate_limits_all_requests_together(history, until, tmp_path):
     slow = Manners(per_second=50, policy=QUICK.policy, limits=QUICK.limits)
     began = datetime.now(UTC)
     with fake_cave(history) as cave:
-        gather(cave, tmp_path / "h", until, manners=slow).close()
+        gather(cave, tmp_path / "h", until, manners=slow, most=20).close()
         asked = len(cave.server.log)
     assert (datetime.now(UTC) - began).total_seconds() > (asked - 1) / 50 * 0.9
 
@@ -429,11 +429,11 @@ def test_without_a_good_token_it_says_how_to_get_one(history, tmp_path, monkeypa
     assert no.value.reason == "forbidden"
 
 
-@pytest.mark.parametrize("fault", [faults.silence(), faults.stall(3), faults.drip(1, 0.2)])
+@pytest.mark.parametrize("fault", [faults.silence(), faults.stall(3), faults.drip(1, 0.1)])
 def test_a_server_that_says_nothing_ends_in_a_time_out(history, fault):
     hasty = Manners(
         policy=RetryPolicy(attempts=2, base_s=0.01),
-        limits=TimeLimits(connect_s=0.3, first_byte_s=0.3, total_s=0.5),
+        limits=TimeLimits(connect_s=0.2, first_byte_s=0.2, total_s=0.3),
     )
     always = faults.always(fault)
     with fake_cave(history, faults=always) as cave, pytest.raises(ReadFailedError) as late:

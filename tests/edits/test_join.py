@@ -199,7 +199,7 @@ failing = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(known | failing, max_size=10), st.integers(0, 3), st.floats(0, 6))
 def test_undone_operations_are_those_of_the_slow_rule(operations, hops, within):
     chains = Chains()

@@ -84,7 +84,7 @@ def answers(draw: st.DrawFn) -> Answers:
     return Answers(5, OK, OK, "", log, json.dumps(details), json.dumps(evidence))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(answers(), st.booleans())
 def test_a_usual_operation_is_what_the_slow_way_makes_of_it(one, check):
     joiner = joiner_of(GRID, UNTIL, Rules(check=check))

@@ -117,9 +117,11 @@ def _touching(segments: NDArray[np.uint32]) -> dict[tuple[int, int], NDArray[np.
         there = (a != b) & (a > 0) & (b > 0)
         pairs = np.sort(np.stack([a[there], b[there]], -1), axis=1)
         places = np.stack([flat[low][there], flat[high][there]], -1)
-        for pair in np.unique(pairs, axis=0):
-            mine = places[(pairs == pair).all(axis=1)].reshape(-1)
-            found.setdefault((int(pair[0]), int(pair[1])), []).append(mine)
+        unique, row, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+        sorted_places = places[np.argsort(row.reshape(-1), kind="stable")]
+        parts = np.split(sorted_places, np.cumsum(counts)[:-1])
+        for (first, second), mine in zip(unique.tolist(), parts, strict=True):
+            found.setdefault((first, second), []).append(mine.reshape(-1))
     return {pair: np.concatenate(parts) for pair, parts in found.items()}
 
 
