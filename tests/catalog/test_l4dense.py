@@ -1,7 +1,9 @@
 """L4dense2019 as a data set: tables, tracings, and supervoxels mapped to neurites on reading."""
 
+import shutil
 from dataclasses import replace
 
+import h5py
 import msgspec
 import numpy as np
 import pytest
@@ -146,6 +148,31 @@ def test_a_layer_can_only_map_to_neurites(dataset):
     own = replace(dataset, record=msgspec.structs.replace(dataset.record, layers=layers))
     with pytest.raises(SchemaError, match=r"'synapses'.*holds no neurites"):
         whole(own.labels["neurites"])
+
+
+def test_mapping_reads_no_skeletons(dataset, tmp_path):
+    folder = shutil.copytree(dataset.at.folder / "l4dense2019", tmp_path / "l4dense2019").parent
+    with h5py.File(folder / "l4dense2019" / "axons.hdf5", "r+") as file:
+        del file["axons/skeleton"]
+    own = replace(dataset, at=replace(dataset.at, folder=folder))
+    np.testing.assert_array_equal(whole(own.labels["neurites"]), l4dense.layer_arrays()["neurites"])
+    with pytest.raises(SchemaError, match="skeleton"):
+        own.annotations["axons"]
+
+
+def test_the_fingerprint_covers_what_samples_are_made_of(dataset, tmp_path):
+    folder = shutil.copytree(dataset.at.folder / "l4dense2019", tmp_path / "l4dense2019").parent
+    own = replace(dataset, at=replace(dataset.at, folder=folder))
+    before = own.fingerprint()
+    assert before == dataset.fingerprint()
+    with h5py.File(folder / "l4dense2019" / "segments.hdf5", "r+") as file:
+        file.attrs["note"] = "no sample is made of it"
+    assert own.fingerprint() == before
+    for name in ("synapses", "dendrites"):
+        with h5py.File(folder / "l4dense2019" / f"{name}.hdf5", "r+") as file:
+            file.attrs["note"] = "another table"
+        assert own.fingerprint() != before
+        before = own.fingerprint()
 
 
 def test_fetching_a_mapped_layer_brings_its_tables(dataset, tmp_path):

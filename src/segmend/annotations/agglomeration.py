@@ -216,8 +216,10 @@ def stack(parts: Sequence[Agglomeration]) -> Agglomeration:
     for part in parts:
         ids.append(part.ids + base)
         base = ids[-1][-1] if len(part) else base
-    lists = [part.supervoxels[row] for part in parts for row in range(len(part))]
-    return Agglomeration.of_lists(Lists.of_arrays(lists), ids=np.concatenate(ids))
+    values = [np.empty(0, np.uint64), *(part.supervoxels.values for part in parts)]
+    sizes = [np.empty(0, np.int64), *(part.supervoxels.sizes for part in parts)]
+    lists = Lists.of_sizes(np.concatenate(values), np.concatenate(sizes))
+    return Agglomeration.of_lists(lists, ids=np.concatenate(ids))
 
 
 def _table(keys: Ids, owners: Ids) -> NDArray[np.unsignedinteger]:

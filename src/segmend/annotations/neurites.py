@@ -157,6 +157,29 @@ def read_spine_heads(path: str | Path) -> SpineHeads:
     return SpineHeads(supervoxels, volumes)
 
 
+def read_axon_supervoxels(path: str | Path) -> Agglomeration:
+    """Which supervoxels belong to which axon of ``axons.hdf5``, without classes and skeletons.
+
+    Reading skeletons takes most of the time of a table: mapping a segmentation needs none.
+
+    Raises:
+        ReadFailedError: if the file is missing or damaged.
+        SchemaError: if the group is missing, or a list names segment 0.
+        BadInputError: if two axons share a supervoxel.
+    """
+    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "axons/agglomerate"))
+
+
+def read_dendrite_supervoxels(path: str | Path) -> Agglomeration:
+    """The same for the dendrites of ``dendrites.hdf5``."""
+    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "dendrites/agglomerate"))
+
+
+def read_spine_head_supervoxels(path: str | Path) -> Agglomeration:
+    """The same for the spine heads of ``dendrites.hdf5``."""
+    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "spineHeads/agglomerate"))
+
+
 def _neurites(file: MatlabFile, root: str) -> tuple[Categories, Lists, Skeletons]:
     """What axons and dendrites have in common."""
     classes = file.categories(f"{root}/class")

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from segmend.annotations.agglomeration import Agglomeration, stack
 from segmend.catalog.annotations import Annotations
 from segmend.core.box import VoxelBox
-from segmend.core.errors import SchemaError
 from segmend.core.grid import VoxelGrid
 from segmend.volumes.volume import Volume
 
@@ -67,24 +66,17 @@ def stacked_neurites(annotations: Annotations, names: tuple[str, ...]) -> Agglom
         SchemaError: if a table holds no neurites.
         BadInputError: if two tables share a supervoxel.
     """
-    tables = tuple(annotations[name] for name in names)
-    for name, table in zip(names, tables, strict=True):
-        if not hasattr(table, "agglomeration"):
-            raise SchemaError(
-                f"the annotation '{name}' of '{annotations.record.name}' holds no neurites",
-                found=f"it is read as {type(table).__name__}",
-                fix="A layer's 'agglomerates' name tables of axons, dendrites or spine heads",
-            )
+    tables = tuple(annotations.supervoxels(name) for name in names)
     with _lock:
         for known, made in _kept:
             if len(known) == len(tables) and all(map(operator.is_, known, tables)):
                 return made
-        made = stack([table.agglomeration() for table in tables])
+        made = stack(tables)
         _kept[:] = [(tables, made)]
         return made
 
 
 _lock = threading.Lock()
-_kept: list[tuple[tuple[Any, ...], Agglomeration]] = []
+_kept: list[tuple[tuple[Agglomeration, ...], Agglomeration]] = []
 """The last neurites and their tables: stacking ten million supervoxels takes seconds, a read much
 less."""

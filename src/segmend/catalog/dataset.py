@@ -28,6 +28,9 @@ from segmend.store.atomic import sha256_file
 from segmend.synthetic.history import Synapse, TrueEdit
 from segmend.volumes.volume import Volume
 
+SYNAPSES = "synapses"
+"""The table that samples are made of, where a data set has one."""
+
 if TYPE_CHECKING:  # it comes with the generator and its kernels
     from segmend.synthetic.tissue import Skeleton
 
@@ -153,6 +156,8 @@ class Dataset:
             return f"{self.record.generated}:{self.at.of(self.record, MAIN).stem}"
         files = {layer.file for layer in self.layers.values() if not layer.urls}
         mapped = {name for layer in self.layers.values() for name in layer.agglomerates}
+        # Synapse controls are made of the table of synapses.
+        mapped |= {SYNAPSES} & set(self.record.annotations)
         files |= {self.record.annotations[name].file for name in mapped}
         urls = sorted({layer.urls[0] for layer in self.layers.values() if layer.urls})
         sums = {name: self._sha256(name) for name in sorted(files)}
