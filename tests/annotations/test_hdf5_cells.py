@@ -26,13 +26,30 @@ def lists(count, seed=0, dtype=np.uint32):
     return [rng.integers(1, 2**31, size).astype(dtype) for size in rng.integers(1, 6, count)]
 
 
-def found(path):
+def found(path, field=""):
     with h5py.File(path) as file:
-        group, first = file[KEY], file[KEY]["1"]
+        group, first = file[KEY], file[f"{KEY}/1/{field}"]
         header = h5py.h5o.get_info(group.id).addr
-        return find_cells(
-            str(path), Start(file.userblock_size, header, first.dtype, len(first.shape))
-        )
+        start = Start(file.userblock_size, header, first.dtype, len(first.shape), field)
+        return find_cells(str(path), start)
+
+
+def write_fields(path, count):
+    """Skeletons: groups of three data sets each."""
+    rng = np.random.default_rng(count)
+    made = []
+    with h5py.File(path, "w") as file:
+        for number in range(1, count + 1):
+            size = int(rng.integers(1, 9))
+            fields = {
+                "nodes": rng.integers(1, 99, (3, size)).astype(np.uint32),
+                "edges": rng.integers(1, 9, (2, size)).astype(np.uint32),
+                "segIds": rng.integers(1, 2**31, size).astype(np.uint32),
+            }
+            for name, values in fields.items():
+                file[f"{KEY}/{number}/{name}"] = values
+            made.append(fields)
+    return made
 
 
 def check(path, cells):
@@ -74,6 +91,64 @@ def test_a_user_block_shifts_every_address(tmp_path):
     path = write(tmp_path / "a.h5", cells, userblock_size=512)
     assert found(path) is not None
     check(path, cells)
+
+
+@pytest.mark.parametrize("count", [1, 2, 700])
+def test_fields_of_cells_are_read_as_one(tmp_path, count):
+    path = tmp_path / "a.h5"
+    cells = write_fields(path, count)
+    for name in ("nodes", "edges", "segIds"):
+        made = found(path, name)
+        assert made is not None
+        assert made.read(0, count) == b"".join(cell[name].tobytes() for cell in cells)
+    file = open_matlab(path)
+    ids = file.lists_of_ids(KEY, "segIds")
+    matrices = file.lists_of_matrices(KEY, {"nodes": 3, "edges": 2})
+    for row, cell in enumerate(cells):
+        np.testing.assert_array_equal(ids[row], cell["segIds"])
+        np.testing.assert_array_equal(matrices["nodes"][row], cell["nodes"].T)
+        np.testing.assert_array_equal(matrices["edges"][row], cell["edges"].T)
+
+
+def fewer(file):
+    del file[f"{KEY}/3/edges"]
+
+
+def no_group(file):
+    del file[f"{KEY}/3"]
+    file[f"{KEY}/3"] = np.arange(3, dtype=np.uint32)
+
+
+def link_inside(file):
+    del file[f"{KEY}/3/segIds"]
+    file[f"{KEY}/3/segIds"] = h5py.SoftLink(f"/{KEY}/1/segIds")
+
+
+def another_name(file):
+    file.move(f"{KEY}/3/segIds", f"{KEY}/3/segId")
+
+
+@pytest.mark.parametrize("bad", [fewer, no_group, link_inside, another_name])
+def test_odd_fields_are_left_to_hdf5(tmp_path, bad):
+    path = tmp_path / "a.h5"
+    cells = write_fields(path, 12)
+    with h5py.File(path, "r+") as file:
+        bad(file)
+    assert found(path, "segIds") is None
+    if bad is fewer:  # the other fields are there
+        ids = open_matlab(path).lists_of_ids(KEY, "segIds")
+        np.testing.assert_array_equal(ids.values, np.concatenate([c["segIds"] for c in cells]))
+        return
+    with pytest.raises(SegmendError, match="cell 3"):
+        open_matlab(path).lists_of_ids(KEY, "segIds")
+
+
+def test_whole_doubles_are_ids_and_others_are_not(tmp_path):
+    cells = [cell.astype(np.float64) for cell in lists(9)]
+    check(write(tmp_path / "a.h5", cells), cells)
+    cells[4][0] = 0.5
+    with pytest.raises(SchemaError, match="no whole number"):
+        open_matlab(write(tmp_path / "b.h5", cells)).lists_of_ids(KEY)
 
 
 def odd_files():

@@ -93,14 +93,17 @@ class Start:
     Attributes:
         base: First byte of the HDF5 file in its file (the size of its user block).
         header: Address of the group's header.
-        dtype: Of the first cell.
-        rank: Axes of the first cell.
+        dtype: Of the first cell, or its field.
+        rank: Axes of the first cell, or its field.
+        field: Name of a data set in each cell, where cells are groups; empty where they are data
+            sets.
     """
 
     base: int
     header: int
     dtype: np.dtype[Any]
     rank: int
+    field: str = ""
 
 
 def find_cells(path: str, start: Start) -> Cells | None:
@@ -108,7 +111,8 @@ def find_cells(path: str, start: Start) -> Cells | None:
 
     Args:
         path: The file.
-        start: Of a group whose members are 1 to n, all of them plain data sets.
+        start: Of a group whose members are 1 to n, all of them plain data sets, or groups that
+            hold one of the field's name.
     """
     try:
         return _find(np.memmap(path, np.uint8, "r"), start)
@@ -131,6 +135,8 @@ def _find(file: Bytes, start: Start) -> Cells:
     if not len(order):
         raise _OtherError
     headers = headers[order] + base
+    if start.field:
+        headers = _fields(file, headers, start.field, base, 2 * leaf_k)
     dims, places, sizes = _extents(file, headers, start.rank)
     stored = np.prod(dims, axis=1) * dtype.itemsize
     written = places != UNDEFINED
@@ -207,6 +213,33 @@ def _symbols(
     return names, headers
 
 
+def _fields(
+    file: Bytes, groups: NDArray[np.int64], field: str, base: int, most: int
+) -> NDArray[np.int64]:
+    """Headers of the data set of one name in every group; small groups, all made alike."""
+    tables = _alike(file, groups, *_group_template(file, int(groups[0]))).astype(np.int64) + base
+    trees, heaps = tables.T
+    # A small group is a tree of one leaf with one node of symbols.
+    heads = file[trees[:, None] + np.arange(40)]
+    if (heads[:, :8] != np.frombuffer(b"TREE\0\0\1\0", np.uint8)).any():
+        raise _OtherError
+    nodes = heads[:, 32:].copy().view("<i8").reshape(-1) + base
+    counts = file[nodes[:, None] + np.arange(6, 8)].view("<u2").reshape(-1)
+    if not counts[0] or (counts != counts[0]).any():
+        raise _OtherError
+    names, headers = _symbols(file, nodes, most)
+    start = file[heaps[:, None] + np.arange(32)]
+    if (start[:, :4] != np.frombuffer(b"HEAP", np.uint8)).any():
+        raise _OtherError
+    wanted = np.frombuffer(f"{field}\0".encode(), np.uint8)
+    begin = np.repeat(start[:, 24:].copy().view("<i8").reshape(-1) + base, counts[0])
+    letters = file[(begin + names)[:, None] + np.arange(len(wanted))]
+    found = (letters == wanted).all(axis=1).reshape(len(groups), -1)
+    if (found.sum(axis=1) != 1).any():
+        raise _OtherError
+    return headers[found.reshape(-1)] + base
+
+
 def _numbered(file: Bytes, heap: int, base: int, names: NDArray[np.int64]) -> NDArray[np.intp]:
     """The order of the entries by their numbers, which must be 1 to n."""
     signature, size, _, start = struct.unpack_from("<4s4xQQQ", file[heap : heap + 32].tobytes())
@@ -232,7 +265,17 @@ def _extents(
     file: Bytes, headers: NDArray[np.int64], rank: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
     """Extent, place and bytes of every data set, whose headers must be like the first."""
-    fixed, varying = _template(file, int(headers[0]), rank)
+    values = _alike(file, headers, *_template(file, int(headers[0]), rank))
+    if (values[:, :rank] > 2**40).any():
+        raise _OtherError
+    sizes = values[:, rank + 1].astype(np.int64)
+    return values[:, :rank].astype(np.int64), values[:, rank], sizes
+
+
+def _alike(
+    file: Bytes, headers: NDArray[np.int64], fixed: NDArray[np.int64], varying: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """The numbers at ``varying`` bytes of every header; at ``fixed`` ones all must be the first."""
     wanted = file[int(headers[0]) + fixed]
     parts = []
     for start in range(0, len(headers), CHUNK):
@@ -240,11 +283,24 @@ def _extents(
         if (file[some[:, None] + fixed] != wanted).any():
             raise _OtherError
         parts.append(file[some[:, None] + varying].view("<u8"))
-    values = np.concatenate(parts)
-    if (values[:, :rank] > 2**40).any():
+    return np.concatenate(parts)
+
+
+def _group_template(file: Bytes, address: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bytes of a group's header that all must share; those of its tree and its heap."""
+    fixed = [0, 2, 3, *range(8, 12)]
+    varying: list[int] = []
+    at = 16
+    for kind, flags, content in _messages(file, address):
+        fixed += range(at, at + 5)
+        if kind == TABLE and len(content) == 16 and not flags & SHARED:
+            varying += range(at + 8, at + 24)
+        elif kind not in HARMLESS:
+            raise _OtherError
+        at += 8 + len(content)
+    if len(varying) != 16:
         raise _OtherError
-    sizes = values[:, rank + 1].astype(np.int64)
-    return values[:, :rank].astype(np.int64), values[:, rank], sizes
+    return np.array(fixed), np.array(varying)
 
 
 def _template(file: Bytes, address: int, rank: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -112,7 +112,7 @@ def cells(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     group = _group(_file(request), request["key"])
     field, start, stop = request["field"], request["start"], request["stop"]
-    plain = None if field else _plain_cells(request, group)
+    plain = _plain_cells(request, group)
     if plain is not None:
         ends = np.cumsum(plain.sizes[start:stop])
         stop = min(stop, start + int(np.searchsorted(ends, CELL_BYTES)) + 1)
@@ -139,27 +139,32 @@ def cells(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": b"".join(parts), "dims": dims.tobytes(), "dtype": dtype}
 
 
-_found: dict[tuple[str, str, str], Cells | None] = {}
-"""The cells of the last cell array, by path, stamp and key."""
+_found: dict[tuple[str, str, str, str], Cells | None] = {}
+"""The cells of the last cell array, by path, stamp, key and field."""
 
 
 def _plain_cells(request: Mapping[str, Any], group: Any) -> Cells | None:
-    key = (request["path"], request["stamp"], request["key"])
+    key = (request["path"], request["stamp"], request["key"], request["field"])
     if key not in _found:
         _found.clear()
-        _found[key] = find_cells(request["path"], start) if (start := _start(group)) else None
+        start = _start(group, request["field"])
+        _found[key] = find_cells(request["path"], start) if start else None
     return _found[key]
 
 
-def _start(group: Any) -> Start | None:
-    """What HDF5 says of a cell array; None if its first cell is no data set of its own."""
-    if b"1" not in group.id or group.id.links.get_info(b"1").type != h5py.h5l.TYPE_HARD:
-        return None
-    first = h5py.h5o.open(group.id, b"1")
+def _start(group: Any, field: str) -> Start | None:
+    """What HDF5 says of a cell array; None if its first cell, or its field, is no data set here."""
+    first = group.id
+    for name in (b"1", field.encode()) if field else (b"1",):
+        if not isinstance(first, h5py.h5g.GroupID) or name not in first:
+            return None
+        if first.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            return None
+        first = h5py.h5o.open(first, name)
     if not isinstance(first, h5py.h5d.DatasetID):
         return None
     base = group.file.id.get_create_plist().get_userblock()
-    return Start(base, h5py.h5o.get_info(group.id).addr, first.dtype, first.rank)
+    return Start(base, h5py.h5o.get_info(group.id).addr, first.dtype, first.rank, field)
 
 
 def _two_axes(dims: Any) -> Any:
@@ -174,7 +179,9 @@ def _cell(group: Any, number: int, field: str) -> Any:
     where = group.id
     if field:
         _check_link(where, name, number)
-        where, name = h5py.h5g.open(where, name), field.encode()
+        where, name = h5py.h5o.open(where, name), field.encode()
+        if not isinstance(where, h5py.h5g.GroupID):
+            raise UnfitError(f"cell {number} is no group with a '{field}'")
         if not where.links.exists(name):
             raise UnfitError(f"cell {number} has no '{field}'")
     _check_link(where, name, number)

@@ -135,7 +135,7 @@ def read_interfaces(path: str | Path) -> Interfaces:
     edges = file.whole(keys["edges"], file.matrix(keys["edges"], 2, "uf"))
     labels = _named(file, keys["labels"], (NONE, FORWARD, BACKWARD))
     types = _named(file, keys["types"], TARGETS)
-    voxels = file.lists_of_ids(keys["voxels"], dtypes="uf")
+    voxels = file.lists_of_ids(keys["voxels"])
     scores = _scores(file, keys["scores"], len(edges))
     columns: dict[str, Any] = {"edges": edges, "labels": labels, "types": types, "voxels": voxels}
     file.check_lengths({keys[name]: len(column) for name, column in columns.items()})

@@ -122,7 +122,7 @@ class MatlabFile:
             most: The largest that may occur.
             of: What the ids name, for messages.
         """
-        ids = self.numbers(key).astype(np.uint64)
+        ids = self.whole(key, self.numbers(key, "uf"))
         if most is not None and ids.size and ids.max() > most:
             row = int(np.argmax(ids > most))
             raise self.error(key, f"entry {row + 1} is {ids[row]}, and there are {most} {of}")
@@ -158,7 +158,7 @@ class MatlabFile:
 
     def places(self, key: str) -> Places:
         """An ``N x 3`` array of one-based voxels ``x, y, z``; a row of zeros is none."""
-        return self.as_places(key, self.matrix(key, 3))
+        return self.as_places(key, self.whole(key, self.matrix(key, 3, "uf")))
 
     def matrix(self, key: str, width: int, dtypes: str = "u") -> NDArray[Any]:
         """An ``N x width`` matrix, whichever way it lies in the file.
@@ -191,9 +191,9 @@ class MatlabFile:
                 raise self.error(key, found)
         return values.astype(np.uint64)
 
-    def lists_of_ids(self, key: str, field: str = "", dtypes: str = "u") -> Lists:
+    def lists_of_ids(self, key: str, field: str = "") -> Lists:
         """A cell array of lists of ids, or a field of each cell, as uint64."""
-        values, dims = self._cells(key, field, dtypes)
+        values, dims = self._cells(key, field, "uf")
         odd = np.flatnonzero((dims[:, 1] >= 0) & (dims != 1).all(axis=1))
         if odd.size:
             number, shape = int(odd[0]) + 1, tuple(dims[odd[0]].tolist())
@@ -333,9 +333,11 @@ class MatlabFile:
     def _dtype(self, key: str, text: str, kinds: str) -> np.dtype[Any]:
         dtype = np.dtype(text).newbyteorder("=")
         if dtype.kind not in kinds:
-            wanted = {"u": "whole numbers without sign", "f": "floating-point numbers"}.get(
-                kinds, "numbers"
-            )
+            wanted = {
+                "u": "whole numbers without sign",
+                "f": "floating-point numbers",
+                "uf": "whole numbers without sign, or doubles",
+            }[kinds]
             raise self.error(key, f"it holds {dtype}, not {wanted}")
         return dtype
 
