@@ -14,7 +14,11 @@ from segmend.catalog.fetching import fetch_files
 from segmend.catalog.lookup import segments_at
 from segmend.catalog.record import load_record
 from segmend.core.errors import AbsentVoxelsError, BadInputError, OutOfBoundsError
+from segmend.edits.operation import Identity
+from segmend.edits.overlap import OverlapRules, overlap_edits
 from segmend.edits.traced_interfaces import traced_interfaces
+from segmend.samples.context import SampleContext, SampleRules
+from segmend.samples.types import adjacent_control, merge_edit
 from segmend.segments.contacts import find_contacts
 from segmend.testing.standins import l4dense, write_standin
 from segmend.testing.standins.l4dense_tracings import CUBES
@@ -76,6 +80,32 @@ def test_painted_neurites_agree_with_the_interfaces(cube):
     for interface in made.interfaces[:50]:
         for segment, tree in zip((interface.a, interface.b), interface.trees, strict=True):
             assert set(np.unique(made.neurites[supervoxels == segment])) == {tree}
+
+
+def test_merges_and_controls_are_drawn_from_the_interfaces(cube):
+    annotation, supervoxels, grid = cube
+    made = traced_interfaces(annotation, supervoxels, grid)
+    size = OverlapRules(min_segment_voxels=30)
+    contacts = find_contacts(supervoxels, grid)
+    identity = Identity("l4dense2019", "2019-10-09", "cube-1")
+    context = SampleContext(
+        *("l4dense2019", "2019-10-09", "cube-1", "mouse"),
+        grid=grid,
+        automatic=supervoxels,
+        neurons=made.neurites,
+        contacts=contacts,
+        edits=overlap_edits(
+            supervoxels, made.neurites, contacts, grid, rules=size, identity=identity
+        ),
+        synapses=(),
+        rules=SampleRules((300, 350), 20.0, size=size),
+        seed=1,
+    )
+    continues = {(i.a, i.b): i.continues for i in made.interfaces}
+    for kind, within in ((merge_edit, True), (adjacent_control, False)):
+        pairs = [tuple(sorted(c.segments)) for c in kind.candidates(context).candidates]
+        assert pairs
+        assert {continues[pair] for pair in pairs} == {within}
 
 
 def test_a_supervoxel_of_two_trees_decides_nothing(cube):
