@@ -12,14 +12,19 @@ help: ## show this list
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
+# Tests start hundreds of processes: none shall compile what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Installing in place: the stamps say which extras are there.
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+
 .venv/.all: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	$(INSTALL) -e '.[all]'
 	@touch $@
 
-.venv/.dev: .venv/.all
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@touch $@
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e '.[dev]'
+	@touch .venv/.all $@
 
 demo: .venv/.all ## set up, then tissue -> benchmark -> baselines -> report in ./segmend-demo
 	$(BIN)/segmend demo --out segmend-demo
@@ -42,7 +47,7 @@ format: .venv/.dev ## put the code into its one style
 	$(BIN)/ruff format .
 
 .venv/.bench: .venv/.dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(INSTALL) -e '.[bench]'
 	@touch $@
 
 bench: .venv/.bench ## run every benchmark beside its peers
