@@ -12,10 +12,12 @@ import segmend as sg
 from segmend.annotations.agglomeration import stack
 from segmend.annotations.neurites import Axons
 from segmend.catalog.agglomerated import stacked_neurites
+from segmend.catalog.checking import check_records
 from segmend.catalog.fetching import fetch_files
 from segmend.catalog.located_synapses import located_synapses
 from segmend.catalog.record import load_record
 from segmend.core.errors import ReadFailedError, SchemaError, UnknownNameError
+from segmend.testing.servers import range_server
 from segmend.testing.standins import l4dense, write_standin
 from segmend.testing.standins.toml import to_toml
 
@@ -183,6 +185,32 @@ def test_fetching_a_mapped_layer_brings_its_tables(dataset, tmp_path):
     assert "synapses.hdf5" not in names
     (one,) = fetch_files(dataset.record, tmp_path, layers=["synapses"])
     assert one.path.name == "synapses.hdf5"
+
+
+def test_folders_are_listed_and_fetched_by_name(dataset, tmp_path):
+    published = dataset.at.folder
+    with range_server(published) as server:
+        files = {
+            name: msgspec.structs.replace(
+                file, urls=tuple(u.replace(published.as_uri(), server.url) for u in file.urls)
+            )
+            for name, file in dataset.record.files.items()
+        }
+        record = msgspec.structs.replace(dataset.record, files=files)
+        box = sg.Box(*record.default_box_nm)
+        everything = fetch_files(record, tmp_path, box=box)
+        assert not [f for f in everything if f.path.suffix == ".nml"], "only by name"
+        names = ("typeem-cubes", "synem-interfaces")
+        made = fetch_files(record, tmp_path, layers=names)
+        assert all(f.fresh for f in made)
+        assert not [f for f in fetch_files(record, tmp_path, layers=names) if f.fresh]
+        own = replace(dataset, at=replace(dataset.at, folder=tmp_path), record=record)
+        for name in names:
+            assert list(own.annotations[name]) == list(dataset.annotations[name])
+        states = [c for c in check_records([(record, tmp_path)]) if "typeem" in c.what]
+        assert [(c.state, c.why) for c in states] == [("alive", "3 files, not recorded")]
+    with pytest.raises(ReadFailedError, match=r"cannot list l4dense2019/connectem/.*WebDAV"):
+        fetch_files(record, tmp_path, layers=["connectem-cubes"])
 
 
 def test_stacked_neurites_keep_the_ids_of_the_first(dataset):

@@ -18,6 +18,7 @@ from segmend.core.errors import BadInputError, ReadFailedError, VerificationErro
 from segmend.store.options import StoreOptions
 from segmend.store.probe import Probed, probe
 from segmend.store.retry import RetryPolicy, TimeLimits
+from segmend.store.webdav import list_files
 from segmend.volumes.drivers.hdf5_cubes import CUBE_NAME
 from segmend.volumes.formats import FORMATS
 
@@ -89,7 +90,8 @@ def _questions(record: Record, folder: Path) -> Iterator[Question]:
             yield ask(what, "", _unknown("nobody publishes it; the user has it"))
         cube = _cube(record, name)
         for url in file.urls:
-            yield ask(what, f"{url}{cube}", partial(_served, file, f"{url}{cube}"))
+            served = _held if file.listed else partial(_served, file)
+            yield ask(what, f"{url}{cube}", partial(served, f"{url}{cube}"))
         if copy.is_file():
             yield ask(what, str(copy), partial(_kept, file, copy))
     for what, name, layer in _remote_layers(record):
@@ -135,6 +137,12 @@ def _served(file: File, url: str) -> tuple[State, str]:
     elif file.sha256 or file.md5:
         known.append("its checksum is compared when it is fetched")
     return "alive", "; ".join(known)
+
+
+def _held(url: str) -> tuple[State, str]:
+    """A folder as its server lists it."""
+    files = list_files(url, OPTIONS)
+    return "alive", f"{len(files)} files, not recorded"
 
 
 def _kept(file: File, copy: Path) -> tuple[State, str]:

@@ -14,9 +14,10 @@ from segmend.catalog.record import File, Record
 from segmend.catalog.unpacking import unpack
 from segmend.catalog.wanted import Wanted, wanted_files
 from segmend.core.box import Box
-from segmend.core.errors import BadInputError, OutputError, ReadFailedError
+from segmend.core.errors import BadInputError, OutputError, ReadFailedError, SchemaError
 from segmend.store.atomic import output_errors, sha256_file
 from segmend.store.fetch import fetch
+from segmend.store.webdav import list_files
 
 Report = Callable[[str, int, int], None]
 """Told what is being fetched, its bytes so far, and in all (0 if unknown)."""
@@ -78,7 +79,8 @@ def fetch_files(
     if link is not None:
         link = link.absolute()
     fetched = []
-    for wanted in wanted_files(record, version, volume, layers=layers, box=box):
+    asked = wanted_files(record, version, volume, layers=layers, box=box)
+    for wanted in (one for some in asked for one in _listed(some)):
         place = folder / wanted.file.contents
         real = _real(place, wanted.file, link)
         with output_errors(real):
@@ -89,6 +91,33 @@ def fetch_files(
             _link(place, real)
         fetched.append(replace(made, path=place / wanted.member))
     return tuple(fetched)
+
+
+def _listed(wanted: Wanted) -> tuple[Wanted, ...]:
+    """The files of a folder that its server lists, of the first mirror that does; else itself.
+
+    Raises:
+        ReadFailedError: if no mirror lists the folder, or it is empty.
+    """
+    if not wanted.file.listed:
+        return (wanted,)
+    failures = []
+    for url in wanted.file.urls:
+        try:
+            members = list_files(url)
+        except (ReadFailedError, SchemaError) as error:
+            failures.append(str(error))
+            continue
+        if members:
+            return tuple(Wanted(wanted.file, member) for member in members)
+        failures.append(f"{url} is empty")
+    raise ReadFailedError(
+        f"cannot list {wanted.file.path}",
+        found="; ".join(failures),
+        fix="Copy the folder from its owners by a WebDAV client",
+        reason="connection",
+        url=wanted.file.urls[0],
+    )
 
 
 def refuse_forbidden(record: Record, use: str) -> None:

@@ -49,6 +49,8 @@ class File(Strict, frozen=True):
         md5: Likewise.
         size_bytes: Likewise; 0 where unknown.
         unpack: Format of an archive; it is unpacked into a folder of its name without suffix.
+        listed: It is a folder whose files the server lists: ``webdav``. It is fetched when it is
+            asked for by name.
     """
 
     path: str
@@ -57,6 +59,7 @@ class File(Strict, frozen=True):
     md5: str = ""
     size_bytes: int = 0
     unpack: Literal["", "zip", "tar.gz"] = ""
+    listed: Literal["", "webdav"] = ""
 
     @property
     def contents(self) -> str:

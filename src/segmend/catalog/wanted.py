@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import product
+from urllib.parse import quote
 
 from segmend.catalog.record import File, Layer, Record
 from segmend.core.box import Box
@@ -32,7 +33,7 @@ class Wanted:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where it is published, mirrors in order."""
-        member = f"/{self.member}" if self.member else ""
+        member = f"/{quote(self.member)}" if self.member else ""
         return tuple(f"{url}{member}" for url in self.file.urls)
 
 
@@ -40,13 +41,15 @@ def wanted_files(
     record: Record, version: str, volume: str, *, layers: Collection[str], box: Box | None
 ) -> tuple[Wanted, ...]:
     """What must be fetched; for the arguments see `segmend.catalog.fetching.fetch_files`."""
-    tables = [name for name in layers or record.annotations if name in record.annotations]
+    files_of = {name: record.files[beside.file] for name, beside in record.annotations.items()}
+    unasked = [name for name, file in files_of.items() if not file.listed]
+    tables = [name for name in layers or unasked if name in record.annotations]
     named = [name for name in layers if name not in record.annotations]
     chosen = _layers(record, version, volume, named) if named or not layers else []
     # Neurites of layers that are mapped on reading come with their tables.
     tables += [name for _, layer in chosen for name in layer.agglomerates]
-    files = [record.files[record.annotations[name].file] for name in tables]
-    # A folder of tracings has no list of its files: people get it whole from its owners.
+    files = [files_of[name] for name in tables]
+    # What nobody publishes the user has.
     extra = [Wanted(file) for file in files if file.urls]
     return tuple(dict.fromkeys([*_each(record, chosen, box), *extra]))
 

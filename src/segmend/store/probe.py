@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segmend.core.errors import ReadFailedError, require
+from segmend.store.attempts import until_answered
 from segmend.store.options import StoreOptions
 from segmend.store.place import Place, parse_place
-from segmend.store.response import AttemptFailedError, Response, refusal, summary
+from segmend.store.response import Response, refusal
 
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)", re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)", re.IGNORECASE)
@@ -49,25 +50,7 @@ def probe(url: str | Path, options: StoreOptions | None = None) -> Probed:
         return _on_disk(Path(place.path))
     require("pycurl", extra="build")
     options = options or StoreOptions()
-    failures: list[AttemptFailedError] = []
-    began = time.monotonic()
-    while True:
-        try:
-            return _said(_ask(place, options))
-        except AttemptFailedError as error:
-            failures.append(error)
-            elapsed = time.monotonic() - began
-            wait = options.retry.wait(len(failures), elapsed, retry_after_s=error.retry_after_s)
-            if wait is None or not error.again:
-                raise ReadFailedError(
-                    f"cannot find {place}",
-                    found=summary(failures),
-                    fix=error.fix,
-                    reason=error.reason,
-                    url=str(place),
-                    attempts=len(failures),
-                ) from error
-            time.sleep(wait)
+    return until_answered("find", place, options, lambda: _said(_ask(place, options)))
 
 
 def _on_disk(path: Path) -> Probed:

@@ -24,7 +24,8 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from segmend.testing.faults import Choose, Fault, Reply, deliver, no_fault
 
@@ -218,6 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name BaseHTTPRequestHandler calls
     do_POST = do_GET  # noqa: N815 - likewise
     do_PUT = do_GET  # noqa: N815 - likewise
+    do_PROPFIND = do_GET  # noqa: N815 - likewise
 
     def _answer(self, asked: Asked) -> None:
         fault = self.server.faults(asked) or Fault()
@@ -271,6 +273,8 @@ def _from_folder(folder: Path, asked: Asked, *, gzip_static: bool) -> Reply:
     path, headers = folder / key, {"Accept-Ranges": "bytes"}
     if ".." in key.split("/"):
         return Reply(400, {}, b"")
+    if asked.method == "PROPFIND":
+        return _listing(path, asked)
     if gzip_static and not path.is_file():
         path = folder / f"{key}.gz"
         headers["Content-Encoding"] = "gzip"
@@ -284,6 +288,24 @@ def _from_folder(folder: Path, asked: Asked, *, gzip_static: bool) -> Reply:
     if wanted is None or condition not in (None, headers["ETag"], headers["Last-Modified"]):
         return Reply(200, headers, body)
     return _ranged(wanted, headers, body)
+
+
+def _listing(folder: Path, asked: Asked) -> Reply:
+    """A folder and its members, as WebDAV lists them (RFC 4918, 9.1); Depth: 1 only."""
+    if not folder.is_dir():
+        return Reply(404, {}, b"not found")
+    if asked.headers.get("depth") != "1":
+        return Reply(403, {}, b"Depth: 1 only")
+    root = urlsplit(asked.path).path.rstrip("/")
+    rows = [f"{root}/", *(f"{root}/{quote(p.name)}" + "/" * p.is_dir() for p in folder.iterdir())]
+    answers = "".join(
+        f"<D:response><D:href>{escape(href)}</D:href><D:propstat><D:prop><D:resourcetype>"
+        f"{'<D:collection/>' * href.endswith('/')}</D:resourcetype></D:prop>"
+        "<D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>"
+        for href in rows
+    )
+    text = f'<?xml version="1.0"?>\n<D:multistatus xmlns:D="DAV:">{answers}</D:multistatus>'
+    return Reply(207, {"Content-Type": "application/xml"}, text.encode())
 
 
 def _ranged(wanted: str, headers: dict[str, str], body: bytes) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 from dataclasses import replace
 from itertools import product
@@ -54,10 +55,17 @@ def write(record: Record, published: Path, url: str) -> Record:
     for name in TABLES:
         file = record.files[name]
         files[name] = msgspec.structs.replace(file, urls=(f"{url}/{Path(file.path).name}",))
-    # Folders of tracings are copied by people: they lie where the record looks for them.
-    for name in TRACINGS:
-        write_tracings(name, published.parent / record.files[name].path, masked_tissue(), truth())
-    write_folder(published.parent / record.files["synem-interfaces"].path)
+    for name in (*TRACINGS, "synem-interfaces"):
+        file = record.files[name]
+        folder = published / Path(file.path).relative_to("l4dense2019")
+        if name == "synem-interfaces":
+            write_folder(folder)
+        else:
+            write_tracings(name, folder, masked_tissue(), truth())
+        # Fetched as well: most tests are about what lies in them.
+        shutil.copytree(folder, published.parent / file.path, dirs_exist_ok=True)
+        where = folder.relative_to(published).as_posix()
+        files[name] = msgspec.structs.replace(file, urls=(f"{url}/{where}",))
     derived = derive(record, files, _smaller)
     stored = (min(CUBE * n, whole) for n, whole in zip(GRID, SHAPE, strict=True))
     z, y, x = (n * size for n, size in zip(stored, VOXEL_SIZE, strict=True))
