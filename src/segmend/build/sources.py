@@ -12,6 +12,7 @@ from segmend.build.injected_layer import injected_layer
 from segmend.build.settings import PlanSettings, Source, source_name
 from segmend.catalog.dataset import Dataset
 from segmend.catalog.dataset import open as open_dataset
+from segmend.catalog.labels import segment_ids
 from segmend.core.box import Box, VoxelBox
 from segmend.core.errors import PlanError
 from segmend.core.grid import VoxelGrid
@@ -57,10 +58,13 @@ class OpenedSource:
 
     def reader(self, role: Literal["automatic", "neurons"]) -> LabelReader:
         """The same, read where it is looked at."""
-        names = {"automatic": self.source.automatic, "neurons": self.source.neurons}
+        name = {"automatic": self.source.automatic, "neurons": self.source.neurons}[role]
+        # Opened once: what is opened anew keeps no decoded chunks.
+        volume, spec = self.dataset.labels[name], self.dataset.spec(name)
 
         def read(voxels: VoxelBox) -> Ids:
-            return self.dataset.segments(names[role], self.grid.to_box(voxels))
+            data = volume.read(self.grid.to_box(voxels)).data
+            return segment_ids(data, spec, source=volume.source)
 
         return LabelReader(read, self.grid.shape)
 
