@@ -14,7 +14,7 @@ from segmend.core.ids import relabel_dense
 from segmend.synthetic.tissue import Tissue
 from segmend.testing.standins.derived import tissue
 
-SHAPE = (36, 96, 96)
+SHAPE = (28, 72, 72)
 VOXEL_SIZE = (28.0, 11.24, 11.24)
 BORDER = (2, 6, 6)
 """Voxels on every side that only the image has: the features of an interface reach beyond it."""

@@ -86,9 +86,10 @@ def _truth(tissue: Tissue) -> TableTruth:
     key = (tissue.neurons * np.uint64(parts.max() + 1) + parts) * np.uint64(2**18) + block
     key[tissue.neurons == 0] = 0
     supervoxels = relabel_dense(key)[0].astype(np.uint32)
-    pairs = np.unique(np.stack([supervoxels, tissue.neurons], -1).reshape(-1, 2), axis=0)
+    # A supervoxel lies in one neuron: that of its first voxel.
+    ids, first = np.unique(supervoxels, return_index=True)
     members: dict[int, list[int]] = {}
-    for supervoxel, neuron in pairs.tolist():
+    for supervoxel, neuron in zip(ids.tolist(), tissue.neurons.flat[first].tolist(), strict=True):
         if supervoxel:
             members.setdefault(neuron, []).append(supervoxel)
     present = sorted(n for n in members if tissue.kinds[n] != "glia")
