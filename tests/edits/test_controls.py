@@ -24,6 +24,7 @@ from segmend.store.retry import RetryPolicy
 from segmend.synthetic.history import Synapse, TrueEdit
 from segmend.testing import faults
 from segmend.testing.fake_cave import TOKEN, FakeCave, fake_cave, write_token
+from segmend.testing.fake_cave_defects import Defects
 from segmend.testing.fake_cave_history import record_history
 from segmend.testing.fake_cave_tables import synapse_scores
 from segmend.testing.servers import Server
@@ -275,6 +276,19 @@ def test_a_table_that_the_server_cuts_is_not_taken_for_whole(small, tmp_path):
     ):
         found = freeze_harvest(ledger, tmp_path / "f")
     assert found.control_closure("synapse_control").failed == {"synapses: too many rows": 1}
+
+
+def test_without_a_materialised_version_the_same_controls_come_back(small, tmp_path, caplog):
+    _, _, history = small
+    until, found = datetime.fromtimestamp(1_600_003_600, UTC), []
+    for name, defects in (("a", Defects()), ("b", Defects(expired=True))):
+        with (
+            fake_cave(history, defects=defects) as cave,
+            gather(cave, tmp_path / name, until) as ledger,
+        ):
+            found.append(freeze_harvest(ledger, tmp_path / name / "f").manifest["sha256"])
+    assert found[0]["controls.parquet"] == found[1]["controls.parquet"]
+    assert caplog.text == ""
 
 
 def test_controls_that_were_not_asked_for_yet_are_waited_for(small, tmp_path):

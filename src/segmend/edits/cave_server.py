@@ -6,6 +6,7 @@ An extra: pip install 'segmend[cave]'. Tokens are where caveclient looks for the
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -250,7 +251,8 @@ def _live(tables: Any, table: str, until: datetime, roots: tuple[str, Sequence[i
         return tables.live_query(table, timestamp=until, filter_in_dict=rows, **how)
     except ValueError:
         # Versions expire (CAVEclient #322); without one before `until` the server itself looks up
-        # the roots of that time.
+        # the roots of that time. caveclient warns at every call that it may drop this one.
+        logging.getLogger().addFilter(_no_beta)
         return tables.live_live_query(
             table,
             until,
@@ -258,6 +260,10 @@ def _live(tables: Any, table: str, until: datetime, roots: tuple[str, Sequence[i
             log_warning=False,
             **how,
         )
+
+
+def _no_beta(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Deprecation: this method is to facilitate beta")
 
 
 def _grid(info: dict[str, Any]) -> VoxelGrid:
