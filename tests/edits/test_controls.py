@@ -219,6 +219,20 @@ def test_of_one_root_the_same_few_synapses_are_taken(small, tmp_path):
     assert taken[0] < taken[1]
 
 
+def test_a_table_without_clefts_has_the_midpoint(small, tmp_path):
+    """As FlyWire's."""
+    _, _, history = small
+    until = datetime.fromtimestamp(1_600_003_600, UTC)
+    controls = 'synapses = "synapses"\nper_root = 9\ncleft = ""'
+    with fake_cave(history) as cave, gather(cave, tmp_path, until, controls=controls) as ledger:
+        found = freeze_harvest(ledger, tmp_path / "f")
+    places = {int(one.source_id): one.point_nm for one in found.controls("synapse_control")}
+    grid = history.grid
+    for one in history.synapses:
+        ends = [np.array(grid.voxel_at(p)) for p in (one.pre_point_nm, one.post_point_nm)]
+        assert places[one.cleft_id] == tuple(np.mean(ends, axis=0) * grid.voxel_size)
+
+
 def test_placing_them_on_the_volume_finds_what_they_were_made_from(small, tmp_path):
     automatic, neurons, history = small
     until = datetime.fromtimestamp(1_600_003_600, UTC)

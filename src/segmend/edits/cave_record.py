@@ -110,6 +110,8 @@ class Controls(_Table, frozen=True):
         proofread: Table of proofread neurons, by which a plan finds where true neurons branch;
             empty: no junction controls.
         synapses: Table of synapses; empty: no synapse controls.
+        cleft: Prefix of the columns of the cleft's position; empty, where a table has none as
+            FlyWire's: the midpoint of the two points.
         per_root: Most synapses of one presynaptic root.
         scores: Columns of the table to keep: scores, transmitters.
         min_scores: Smallest value of such a column. What the published controls were filtered by
@@ -123,6 +125,7 @@ class Controls(_Table, frozen=True):
     cube_nm: Annotated[float, Meta(gt=0)] = 500.0
     proofread: str = ""
     synapses: str = ""
+    cleft: str = "ctr_pt"
     per_root: Count = 3
     scores: tuple[str, ...] = ()
     min_scores: dict[str, float] = {}

@@ -188,7 +188,8 @@ class ControlRun:
     def _synapses_of(self, batch: list[str]) -> dict[str, SynapsesOf]:
         asked = self.record.controls
         sides = [f"{side}_pt_root_id" for side in ("pre", "post")]
-        places = [f"{place}_pt_position" for place in ("pre", "post", "ctr")]
+        points = ["pre_pt", "post_pt", *([asked.cleft] if asked.cleft else [])]
+        places = [f"{point}_position" for point in points]
         names = [*sides, *(f"{place}_{axis}" for place in places for axis in "xyz"), *asked.scores]
         roots = [int(root) for root in batch]
         found = self.server.rows_of_table(
@@ -197,7 +198,8 @@ class ControlRun:
         rows: dict[str, list[SynapseRow]] = {root: [] for root in batch}
         with understood(f"the table {asked.synapses}"):
             pre, post = (as_ids(found[side]).tolist() for side in sides)
-            pre_nm, post_nm, centre_nm = (_points(found, place) for place in places)
+            pre_nm, post_nm, *more = (_points(found, place) for place in places)
+            centre_nm = more[0] if more else list(map(_midpoint, pre_nm, post_nm))
             scores = [found[name].tolist() for name in asked.scores]
             for i, number in enumerate(found["id"].tolist()):
                 said = dict(zip(asked.scores, (column[i] for column in scores), strict=True))
@@ -227,6 +229,11 @@ class ControlRun:
         if not row.post:
             return "no root on the other side"
         return "one root on both sides" if row.pre == row.post else ""
+
+
+def _midpoint(a: Point, b: Point) -> Point:
+    z, y, x = ((p + q) / 2 for p, q in zip(a, b, strict=True))
+    return (z, y, x)
 
 
 def _distance(a: Point, b: Point) -> float:
