@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from segmend.core.sample import VIEWS, channel
+from segmend.loaders.examples import examples
+from segmend.models.model import quiet
 from segmend.models.neck import best_cut, neck_cut
+from segmend.models.packed import pack
 from segmend.models.surface import graph_of, surface_of
-from segmend.models.views import VIEW_AXES
+from segmend.models.views import SIZE, VIEW_AXES, reduce_geometry
+from segmend.shards.reader import Benchmark
+from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Inputs
+from segmend.testing.capsules import capsule_benchmark
 
 RADIUS, APART = 0.3, 0.5
 """Of two balls that overlap, and from centre to centre, half-widths of the view."""
@@ -96,3 +103,21 @@ def test_every_part_is_connected_and_grooves_hold_least() -> None:
     ties = np.asarray(graph_of(two)[rows, columns]).ravel()
     side_by_side = np.abs(two.points[rows] - two.points[columns]).max(axis=1) < 0.1
     assert np.median(ties[meets & side_by_side]) < 0.5 * np.median(ties[~meets])
+
+
+def test_networks_for_masks_are_shown_the_cut_as_sides_and_others_are_not(tmp_path: Path) -> None:
+    kinds = {"split_edit": 2, "junction_control": 2}
+    rows = Benchmark.open(capsule_benchmark(tmp_path / "bench", {"train": kinds}))
+    a, b = channel("mask_a"), channel("mask_b")
+    for name in ("split_mask_generation", "false_merge_identification"):
+        found = examples(rows, TASKS[name], "train")
+        folder = tmp_path / name
+        folder.mkdir()
+        packed = pack(found, VIEWS, folder, size=SIZE, report=quiet)
+        for geometry, example in zip(packed.geometry, found, strict=True):
+            plain = reduce_geometry(example.inputs.geometry)
+            np.testing.assert_array_equal(geometry[:, a] + geometry[:, b], plain[:, a])
+            cut = neck_cut(example.inputs)[:, ::2, ::2]
+            expected = plain[:, a] * cut if name == "split_mask_generation" else 0 * plain[:, a]
+            np.testing.assert_array_equal(geometry[:, b], expected)
+            assert cut.any()

@@ -57,8 +57,8 @@ def test_fusion_cannot_tell_a_from_b_whatever_its_weights() -> None:
     shown = pictures(PAIRS)
     other = swapped_images(*shown)
     torch.testing.assert_close(net.ask("pairs", shown), net.ask("pairs", other))
-    (_, tokens), (_, others) = net.seen([shown, other])
-    assert not torch.allclose(tokens, others)  # the encoder does see the sides
+    (_, maps), (_, others) = net.seen([shown, other])
+    assert not torch.allclose(maps, others)  # the encoder does see the sides
 
 
 def test_fusion_lets_views_see_each_other_and_the_published_design_does_not() -> None:
@@ -71,8 +71,11 @@ def test_fusion_lets_views_see_each_other_and_the_published_design_does_not() ->
     assert not torch.allclose(before[:, 3], after[:, 3])  # the plane itself
     fusion = new_net(Fusion(), {"pairs": PAIRS}, seed=0).eval()
     assert isinstance(fusion, FusionNet)
-    (_, tokens), (_, others) = fusion.seen([(geometry, em), (geometry, other)])
-    assert not torch.allclose(tokens[:, :3], others[:, :3])
+    (_, maps), (_, others) = fusion.seen([(geometry, em), (geometry, other)])
+    assert torch.equal(maps[:, :3], others[:, :3])  # it begins as the CNN does
+    torch.nn.init.normal_(fusion.blocks[0].mix.weight)
+    (_, maps), (_, others) = fusion.seen([(geometry, em), (geometry, other)])
+    assert not torch.allclose(maps[:, :3], others[:, :3])
 
 
 def test_the_score_of_the_published_design_is_the_mean_probability() -> None:

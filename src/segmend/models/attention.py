@@ -15,10 +15,17 @@ class Block(nn.Module):
         heads: Attention heads; they share the width.
         perceptron: Width of the hidden layer as a multiple of ``width``.
         drop_path: Probability, in training, that a branch of a row is left out.
+        still: Whether it begins as if it were not there: both branches say nothing at first.
     """
 
     def __init__(
-        self, width: int, heads: int, *, perceptron: int = 4, drop_path: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        *,
+        perceptron: int = 4,
+        drop_path: float = 0.0,
+        still: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.drop_path = heads, drop_path
@@ -29,6 +36,9 @@ class Block(nn.Module):
         self.perceptron = nn.Sequential(
             nn.Linear(width, perceptron * width), nn.GELU(), nn.Linear(perceptron * width, width)
         )
+        if still:
+            for weight in (*self.mix.parameters(), *self.perceptron[2].parameters()):
+                nn.init.zeros_(weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(rows, tokens, width) from the same."""

@@ -1,9 +1,10 @@
 """Ours: one network that looks at all pictures of a site together, whichever segment is called A.
 
 Each picture becomes a grid of tokens through convolutions; the tokens of all geometry views and EM
-planes, marked by picture and place, attend to each other. A pair is encoded in both orders of A
-and B and the two are averaged before the head, so that the answer cannot depend on the order; a
-mask names its sides by the loss, which counts both namings the same.
+planes, marked by picture and place, attend to each other. The blocks that attend begin as if they
+were not there: the network begins as the CNN it is to be better than. A pair is encoded in both
+orders of A and B and the two are averaged before the head, so that the answer cannot depend on the
+order; a mask names its sides by the loss, which counts both namings the same.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from segmend.models.net import (
     EMBEDDING,
     Attention,
     Decoder,
+    Embedding,
     Encoder,
     Pictures,
     Shapes,
     SiteNetwork,
+    score_head,
     together,
 )
 from segmend.models.network import NetworkModel
@@ -32,7 +35,6 @@ from segmend.models.views import SIZE
 _DEPTH, _HEADS = 2, 4
 _GRID = SIZE // 16
 """Tokens along a side of a picture: the encoder halves the resolution four times."""
-_DROPOUT = 0.2
 
 
 class FusionNet(SiteNetwork):
@@ -44,17 +46,21 @@ class FusionNet(SiteNetwork):
         super().__init__(shapes)
         if self.views:
             self.geometry = Encoder(self.channels)
+            self.geometry_embedding = Embedding(self.views)
         if self.planes:
             self.em = Encoder(len(EM_CHANNELS))
+            self.em_embedding = Embedding(self.planes)
         self.which = positions(self.views + self.planes, EMBEDDING)
         self.where = positions(_GRID * _GRID, EMBEDDING)
         self.blocks = nn.Sequential(
-            *(Block(EMBEDDING, _HEADS, perceptron=2, drop_path=0.1) for _ in range(_DEPTH))
+            *(
+                Block(EMBEDDING, _HEADS, perceptron=2, drop_path=0.1, still=True)
+                for _ in range(_DEPTH)
+            )
         )
-        self.norm = nn.LayerNorm(EMBEDDING)
         self.fuse = nn.ModuleDict({task: Attention() for task in shapes})
         self.heads = nn.ModuleDict(
-            {task: Decoder() if shape.masks else _score_head() for task, shape in shapes.items()}
+            {task: Decoder() if shape.masks else score_head() for task, shape in shapes.items()}
         )
 
     def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
@@ -62,13 +68,16 @@ class FusionNet(SiteNetwork):
         orders = [(task, *order) for task, p in shown.items() for order in self._orders(task, p)]
         seen = self.seen([(geometry, em) for _, geometry, em in orders])
         sites: dict[str, list[Tensor]] = {task: [] for task in shown}
-        for (task, *_), (_, tokens) in zip(orders, seen, strict=True):
-            sites[task].append(self.fuse[task](tokens.flatten(1, 2)))
+        for (task, *_), (_, coarse) in zip(orders, seen, strict=True):
+            sites[task].append(self.fuse[task](self._embedded(coarse)))
         maps = {task: maps for (task, *_), (maps, _) in zip(orders, seen, strict=True)}
         out = {}
         for task, found in sites.items():
             site, head = torch.stack(found).mean(dim=0), self.heads[task]
-            out[task] = head(maps[task], site) if self.shapes[task].masks else head(site)[:, 0]
+            if self.shapes[task].masks:
+                out[task] = self.corrected(task, head(maps[task], site), shown[task][0])
+            else:
+                out[task] = head(site)[:, 0]
         return out
 
     def _orders(self, task: str, pictures: Pictures) -> list[Pictures]:
@@ -77,10 +86,21 @@ class FusionNet(SiteNetwork):
             return [pictures, swapped_images(*pictures)]
         return [pictures]
 
-    def seen(self, shown: Sequence[Pictures]) -> list[tuple[list[Tensor], Tensor]]:
-        """Maps of the geometry views, and tokens (sites, pictures, places, width), of each set.
+    def _embedded(self, coarse: Tensor) -> Tensor:
+        """One vector per picture, (sites, pictures, width)."""
+        vectors = []
+        if self.views:
+            vectors.append(self.geometry_embedding(coarse[:, : self.views]))
+        if self.planes:
+            vectors.append(self.em_embedding(coarse[:, self.views :]))
+        return torch.cat(vectors, dim=1)
 
-        The coarsest maps are the tokens of the views, after all have looked at all.
+    def seen(self, shown: Sequence[Pictures]) -> list[tuple[list[Tensor], Tensor]]:
+        """What each set of pictures shows after all have looked at all.
+
+        Returns:
+            For each set the maps of its geometry views, finest first, and the coarsest maps of all
+            its pictures, (sites, pictures, width, rows, columns).
         """
         views: list[list[Tensor]] = [[] for _ in shown]
         planes: list[list[Tensor]] = [[] for _ in shown]
@@ -88,25 +108,18 @@ class FusionNet(SiteNetwork):
             views = together(self.geometry, [self.widened(geometry) for geometry, _ in shown])
         if self.planes:
             planes = together(self.em, [em for _, em in shown])
-        return [self._mixed(maps, levels[-1:]) for maps, levels in zip(views, planes, strict=True)]
+        found = []
+        for maps, levels in zip(views, planes, strict=True):
+            coarse = self._mixed(torch.cat([*maps[-1:], *levels[-1:]], dim=1))
+            found.append(([*maps[:-1], coarse[:, : self.views]], coarse))
+        return found
 
-    def _mixed(self, maps: list[Tensor], planes: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        tokens = torch.cat([*maps[-1:], *planes], dim=1).flatten(3).transpose(2, 3)
+    def _mixed(self, coarse: Tensor) -> Tensor:
+        """Coarsest maps whose places have attended to each other, those of all pictures."""
+        tokens = coarse.flatten(3).transpose(2, 3)
         marked = tokens + self.which[: tokens.shape[1], None] + self.where
-        mixed = self.norm(self.blocks(marked.flatten(1, 2))).reshape(tokens.shape)
-        if maps:
-            of_views = mixed[:, : maps[-1].shape[1]]
-            maps = [*maps[:-1], of_views.transpose(2, 3).reshape(maps[-1].shape)]
-        return maps, mixed
-
-
-def _score_head() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Dropout(_DROPOUT),
-        nn.Linear(EMBEDDING, EMBEDDING),
-        nn.GELU(),
-        nn.Linear(EMBEDDING, 1),
-    )
+        mixed: Tensor = self.blocks(marked.flatten(1, 2)).reshape(tokens.shape)
+        return mixed.transpose(2, 3).reshape(coarse.shape)
 
 
 class Fusion(NetworkModel):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segmend.core.sample import CHANNELS, EM_CHANNELS
+from segmend.core.sample import CHANNELS, EM_CHANNELS, channel
 from segmend.models.losses import label_loss, split_mask_loss
 
 _WIDTHS = (16, 32, 64, 96)
@@ -69,6 +69,8 @@ class SiteNetwork(nn.Module):
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
         self.shapes = dict(shapes)
+        painted = [task for task, shape in shapes.items() if shape.masks]
+        self.trust = nn.ParameterDict({task: nn.Parameter(torch.ones(())) for task in painted})
 
     @property
     def views(self) -> int:
@@ -92,6 +94,15 @@ class SiteNetwork(nn.Module):
     def experienced(self) -> Iterable[nn.Parameter]:
         """Weights that come from elsewhere and are to change slowly."""
         return ()
+
+    def corrected(self, task: str, painted: Tensor, geometry: Tensor) -> Tensor:
+        """Logits of side B (sites, views, size, size): what was painted corrects the proposal.
+
+        Rows of a mask task propose sides as masks A and B (`packed.pack`); how far they are to be
+        trusted is learnt, so that an untrained network paints about what was proposed.
+        """
+        proposed = geometry[:, :, channel("mask_b")] - geometry[:, :, channel("mask_a")]
+        return painted + self.trust[task] * proposed
 
     def ask(self, task: str, pictures: Pictures) -> Tensor:
         """What `forward` gives for one task alone."""
@@ -202,7 +213,7 @@ class SiteNet(SiteNetwork):
             self.em_embedding = Embedding(self.planes)
         self.fuse = nn.ModuleDict({task: Attention() for task in shapes})
         self.heads = nn.ModuleDict(
-            {task: Decoder() if shape.masks else _score_head() for task, shape in shapes.items()}
+            {task: Decoder() if shape.masks else score_head() for task, shape in shapes.items()}
         )
 
     def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
@@ -226,7 +237,10 @@ class SiteNet(SiteNetwork):
                 embeddings.append(self.em_embedding(planes[number][-1]))
             site = self.fuse[task](torch.cat(embeddings, dim=1))
             head = self.heads[task]
-            out[task] = head(maps[number], site) if self.shapes[task].masks else head(site)[:, 0]
+            if self.shapes[task].masks:
+                out[task] = self.corrected(task, head(maps[number], site), shown[task][0])
+            else:
+                out[task] = head(site)[:, 0]
         return out
 
     def _seen(self, geometry: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -236,7 +250,8 @@ class SiteNet(SiteNetwork):
         return together(self.geometry, [self.widened(views) for views in geometry])
 
 
-def _score_head() -> nn.Sequential:
+def score_head() -> nn.Sequential:
+    """The vector of a site to one logit."""
     return nn.Sequential(
         nn.LayerNorm(EMBEDDING),
         nn.Dropout(_DROPOUT),

@@ -16,10 +16,12 @@ from segmend.core.sample import (
     SPLIT_MASK_A,
     SPLIT_MASK_B,
     SPLIT_MASK_BACKGROUND,
+    channel,
 )
 from segmend.loaders.examples import Examples
 from segmend.models.losses import IGNORE
 from segmend.models.model import Report
+from segmend.models.neck import neck_cut
 from segmend.models.views import reduce_em, reduce_geometry
 from segmend.tasks.task import Target
 
@@ -54,6 +56,10 @@ def pack(
 ) -> Packed:
     """Decode every row once.
 
+    Rows of a mask task are given a proposal: masks A and B, one of which is empty in a task on one
+    segment, hold the sides of `neck_cut`. It is made of what the task shows, and gives a network a
+    place to start from and one naming for all views, which pictures alone do not have.
+
     Args:
         rows: Examples of one task and split; if they have targets these are kept.
         views: Geometry views to keep: all of the task, or none.
@@ -70,6 +76,8 @@ def pack(
         shown = example.inputs
         if views:
             geometry[index] = shown.geometry if step == 1 else reduce_geometry(shown.geometry)
+            if rows.task.target_kind == "split_mask":
+                _propose(geometry[index], neck_cut(shown)[..., ::step, ::step])
         em[index] = np.moveaxis(shown.em, -1, 1) if step == 1 else reduce_em(shown.em)
         if example.target is not None:
             targets.append(_reduced_target(example.target, step))
@@ -77,6 +85,13 @@ def pack(
     kept = np.array(targets, dtype=np.float32 if rows.task.target_kind == "binary" else np.uint8)
     answers = kept if rows.targets else None
     return Packed(geometry, em, answers, rows.hashes, views, rows.species)
+
+
+def _propose(geometry: NDArray[np.float16], cut: NDArray[np.bool_]) -> None:
+    """Divide the segment, mask A, into both masks by a cut, in place."""
+    a, b = channel("mask_a"), channel("mask_b")
+    geometry[:, b] = geometry[:, a] * cut
+    geometry[:, a] *= ~cut
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -110,7 +110,7 @@ class TimmNet(PictureNetwork):
         painted = self.heads[task](self._maps(pictures))
         size = pictures.shape[-2:]  # some backbones round up when they halve
         a, b = functional.interpolate(painted, size, mode="bilinear", align_corners=False).unbind(1)
-        return of_sites(b - a, sites)
+        return self.corrected(task, of_sites(b - a, sites), geometry)
 
     def _maps(self, pictures: Tensor) -> Tensor:
         """The last features as a picture, (pictures, width, rows, columns)."""

@@ -119,7 +119,7 @@ class VitNet(PictureNetwork):
         side = math.isqrt(tokens.shape[1] - 1)
         maps = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, side, side)
         a, b = self.heads[task](maps).unbind(1)
-        return of_sites(b - a, sites)
+        return self.corrected(task, of_sites(b - a, sites), geometry)
 
     def _encoded(self, patches: Tensor) -> Tensor:
         """Tokens (pictures, 1 + patches, width), the class token first."""
