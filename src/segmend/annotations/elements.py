@@ -8,7 +8,7 @@ tags, nesting without end).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -88,12 +88,10 @@ class _Builder:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._open: list[tuple[str, dict[str, str], list[Element], int]] = []
         self._root: Element | None = None
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
+        parser.StartElementHandler, parser.EndElementHandler = self._handlers()
         parser.CharacterDataHandler = self._text
         parser.StartDoctypeDeclHandler = self._doctype
 
@@ -111,29 +109,43 @@ class _Builder:
         assert self._root is not None  # expat refuses a document without one
         return self._root
 
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if len(self._open) >= MAX_DEPTH:
+    def _handlers(self) -> tuple[Callable[[str, dict[str, str]], None], Callable[[str], None]]:
+        """What expat calls at tags: closures, because there are a million of them in a file."""
+        parser, check = self._parser, self._check
+        opened: list[tuple[str, dict[str, str], list[Element], int]] = []
+        push, pop = opened.append, opened.pop
+
+        def start(tag: str, attributes: dict[str, str]) -> None:
+            # All values together first: hardly any element is as long as one value may be.
+            if (
+                len(opened) >= MAX_DEPTH
+                or len(attributes) > MAX_ATTRIBUTES
+                or len("".join(attributes.values())) > MAX_VALUE
+            ):
+                check(tag, attributes, len(opened))
+            push((tag, attributes, [], parser.CurrentLineNumber))
+
+        def end(_: str) -> None:
+            tag, attributes, children, line = pop()
+            element = Element(tag, attributes, tuple(children) if children else (), line)
+            if opened:
+                opened[-1][2].append(element)
+            else:
+                self._root = element
+
+        return start, end
+
+    def _check(self, tag: str, attributes: dict[str, str], depth: int) -> None:
+        if depth >= MAX_DEPTH:
             raise self._error(f"elements are nested more than {MAX_DEPTH} deep")
         if len(attributes) > MAX_ATTRIBUTES:
             raise self._error(f"<{tag[:80]}> has more than {MAX_ATTRIBUTES} attributes")
-        # All values together first: hardly any element is as long as one value may be.
-        if len("".join(attributes.values())) > MAX_VALUE and (
-            max(map(len, attributes.values())) > MAX_VALUE
-        ):
-            key = max(attributes, key=lambda name: len(attributes[name]))
+        key = max(attributes, key=lambda name: len(attributes[name]))
+        if len(attributes[key]) > MAX_VALUE:
             raise self._error(f"attribute '{key[:80]}' is longer than {MAX_VALUE} characters")
-        self._open.append((tag, attributes, [], self._parser.CurrentLineNumber))
-
-    def _end(self, _: str) -> None:
-        tag, attributes, children, line = self._open.pop()
-        element = Element(tag, attributes, tuple(children), line)
-        if self._open:
-            self._open[-1][2].append(element)
-        else:
-            self._root = element
 
     def _text(self, text: str) -> None:
-        if text.strip():
+        if not text.isspace():
             raise self._error(f"there is text between tags: {text.strip()[:80]!r}")
 
     def _doctype(self, *_: object) -> None:

@@ -173,19 +173,15 @@ def _node(element: Element, where: str) -> Node:
 def _plain_node(element: Element) -> Node | None:
     """A node whose numbers are written in the plainest way, as nearly all are; None for others."""
     rest = dict(element.attributes)
-    take = rest.pop
-    number, x, y, z, radius = (
-        take("id", ""), take("x", ""), take("y", ""), take("z", ""), take("radius", None)
-    )  # fmt: skip
+    try:
+        number, x, y, z = rest.pop("id"), rest.pop("x"), rest.pop("y"), rest.pop("z")
+    except KeyError:
+        return None
+    radius = rest.pop("radius", None)
     if not _PLAIN.fullmatch(f"{number} {x} {y} {z} {radius or 0}"):
         return None
-    return Node(
-        int(number),
-        (float(x), float(y), float(z)),
-        None if radius is None else float(radius),
-        rest,
-        element.children,
-    )
+    at = (float(x), float(y), float(z))
+    return Node(int(number), at, None if radius is None else float(radius), rest, element.children)
 
 
 def _edge(element: Element, where: str) -> Edge:
