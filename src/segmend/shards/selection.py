@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,20 +76,23 @@ class Selection:
         Raises:
             SchemaError: if there is no such column, or it cannot be compared with that.
         """
-        conditions = [] if expression is None else [expression]
-        table = self.table
-        for name, value in values.items():
-            if name == "task":
-                table = table.filter(_routed(table, value))
-                continue
-            self._check((name,))
-            allowed = list(value) if isinstance(value, (list, tuple, set)) else [value]
-            conditions.append(pc.field(name).isin(allowed))
         try:
-            chosen = table.filter(reduce(and_, conditions)) if conditions else table
-        except pa.ArrowException as error:
+            masks = [self._holds(name, value) for name, value in values.items()]
+            # All at once: each time the whole table is copied.
+            chosen = self.table.filter(reduce(pc.and_, masks)) if masks else self.table
+            chosen = chosen if expression is None else chosen.filter(expression)
+        except (pa.ArrowException, OverflowError) as error:
             raise SchemaError("rows cannot be chosen by that", found=str(error)) from error
         return Selection(self.benchmark, chosen)
+
+    def _holds(self, name: str, value: Any) -> pa.Array[Any]:
+        """For which rows a column has one of the allowed values."""
+        if name == "task":
+            return _routed(self.table, value)
+        self._check((name,))
+        column = self.table.column(name)
+        allowed = list(value) if isinstance(value, (list, tuple, set)) else [value]
+        return pc.is_in(column, value_set=pa.array(allowed, column.type))
 
     def counts(self, *by: str) -> dict[tuple[Any, ...], int]:
         """Rows by the values of columns.
