@@ -5,6 +5,7 @@ Fresh memory comes page by page from the kernel, which takes longer than unpacki
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -41,7 +42,7 @@ class Pool:
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array with undefined content, like `numpy.empty`."""
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         if size < _SMALL:
             return np.empty(shape, dtype)
         memory = self._taken(size)

@@ -7,6 +7,7 @@ filtered by *Up* (its difference to the row above). On EM slices with masks *Up*
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
@@ -126,7 +127,7 @@ def unpack_png(
     data, compiled = _pixel_data(chunks), kernels()
     if data is None or (compiled is None and data[:2] != _FAST):
         return None
-    lines = (shape[0], 1 + int(np.prod(shape[1:])))
+    lines = (shape[0], 1 + math.prod(shape[1:]))
     try:
         filtered = inflate(data, lines[0] * lines[1], raw=False).reshape(lines)
     except InflateError as error:
