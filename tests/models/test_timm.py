@@ -71,7 +71,7 @@ def test_any_kind_of_backbone_scores_pictures_and_paints_masks(name: str) -> Non
     assert out.shape == (1, 7)
     masks = net.ask("masks", (torch.rand(1, 3, 10, 112, 112), em[:, :3]))
     assert masks.shape == (1, 3, 112, 112)
-    assert not list(net.experienced())  # nothing was learnt elsewhere
+    assert not list(net.slow())  # nothing was learnt elsewhere
 
 
 @with_timm

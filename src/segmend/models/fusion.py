@@ -9,7 +9,7 @@ order; a mask names its sides by the loss, which counts both namings the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class FusionNet(SiteNetwork):
         self.heads = nn.ModuleDict(
             {task: Decoder() if shape.masks else score_head() for task, shape in shapes.items()}
         )
+
+    def slow(self) -> Iterable[nn.Parameter]:
+        """The blocks: at the rate of the convolutions they drown what these have to say."""
+        return self.blocks.parameters()
 
     def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
         """Logits by task: (sites,), or for masks (sites, views, size, size)."""

@@ -375,7 +375,6 @@ for _entry in (
         _BOTH,
         "segmend.models.fusion:Fusion",
         ("torch",),
-        TrainSettings(ema=0.99),
         joint=True,
     ),
 ):

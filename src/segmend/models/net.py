@@ -91,8 +91,8 @@ class SiteNetwork(nn.Module):
         """Views with as many channels as the network takes: nothing is known where none was."""
         return functional.pad(geometry, (0, 0, 0, 0, 0, self.channels - geometry.shape[2]))
 
-    def experienced(self) -> Iterable[nn.Parameter]:
-        """Weights that come from elsewhere and are to change slowly."""
+    def slow(self) -> Iterable[nn.Parameter]:
+        """Weights that learn at a tenth of the rate."""
         return ()
 
     def corrected(self, task: str, painted: Tensor, geometry: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class TimmNet(PictureNetwork):
         doublings = math.ceil(math.log2(image / side))
         return tuple(max(_NARROWEST, 256 >> step) for step in range(doublings - 1))
 
-    def experienced(self) -> Iterable[nn.Parameter]:
+    def slow(self) -> Iterable[nn.Parameter]:
         """The backbone, if it begins with ImageNet weights."""
         return self.backbone.parameters() if self.imagenet else ()
 

@@ -30,9 +30,9 @@ Loss = Callable[[str, Tensor, Tensor], Tensor]
 
 _WEIGHT_DECAY = 0.05
 _CLIP = 1.0
-_EXPERIENCED = 0.1
-"""Learning rate of weights that were learnt elsewhere, as a share of that of the others (reference
-3.1)."""
+_SLOW = 0.1
+"""Learning rate of slow weights as a share of that of the others; the published one of a backbone
+that was learnt elsewhere (reference 3.1)."""
 _WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; the published design warms up 5 of 20-50
 epochs (reference 3.1)."""
@@ -215,10 +215,10 @@ def _told(name: str, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def _optimiser(net: SiteNetwork, settings: TrainSettings) -> torch.optim.AdamW:
-    slow = {id(weight) for weight in net.experienced()}
+    slow = {id(weight) for weight in net.slow()}
     groups = [
         {"params": [w for w in net.parameters() if id(w) not in slow], "scale": 1.0},
-        {"params": [w for w in net.parameters() if id(w) in slow], "scale": _EXPERIENCED},
+        {"params": [w for w in net.parameters() if id(w) in slow], "scale": _SLOW},
     ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY)
