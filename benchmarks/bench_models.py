@@ -203,9 +203,10 @@ def network_job(task: Task, name: str, packed: Packed, repeat: int) -> Iterator[
     """Training and answering with one network, per row, from packed rows."""
     import torch
 
+    from segmend.models.lessons import Lesson, in_order
     from segmend.models.net import NetShape
     from segmend.models.network import new_net
-    from segmend.models.train import Lesson, in_order, train
+    from segmend.models.train import train
 
     masks = task.target_kind == "split_mask"
     shape = NetShape(len(task.views), len(task.planes), masks=masks, dual=task.dual)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS
+from segmend.models.lessons import Lesson
 from segmend.models.model import Session, TrainSettings, rank_here
 from segmend.models.net import NetShape, Pictures, SiteNetwork
 from segmend.models.packed import Packed
-from segmend.models.train import Lesson, train
+from segmend.models.train import train
 
 SHAPES = {
     "pairs": NetShape(views=3, planes=1, masks=False, dual=True),

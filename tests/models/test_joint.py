@@ -18,12 +18,13 @@ from segmend.evaluate.predictions import read_predictions
 from segmend.models.card import CARD
 from segmend.models.cnn import Cnn
 from segmend.models.fusion import Fusion
+from segmend.models.lessons import Lesson, epoch_rows
 from segmend.models.model import MODELS, Predictions, TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
 from segmend.models.packed import Packed
-from segmend.models.run import CONFIG, LOG_JSON, Run, load_run, train_run
-from segmend.models.train import Lesson, epoch_rows
+from segmend.models.run import Run, load_run, train_run
+from segmend.models.run_files import CONFIG, LOG_JSON
 from segmend.models.vit import VitTiny
 from segmend.tasks.registry import TASKS, tasks_named
 from segmend.testing.models import learnable_benchmark

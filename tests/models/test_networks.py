@@ -15,7 +15,8 @@ from segmend.models.fusion import Fusion, FusionNet
 from segmend.models.model import TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
-from segmend.models.run import CONFIG, Beginning, load_run, train_run
+from segmend.models.run import Beginning, load_run, train_run
+from segmend.models.run_files import CONFIG
 from segmend.models.vit import SIZES, VitNet, VitTiny
 from segmend.tasks.registry import TASKS
 from segmend.testing.models import learnable_benchmark

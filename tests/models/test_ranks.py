@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from segmend.core.errors import BadInputError
 from segmend.models.checkpoint import CHECKPOINT
-from segmend.models.train import _check_sizes
+from segmend.models.lessons import check_sizes
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,6 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
 def test_a_batch_smaller_than_the_number_of_processes_is_refused() -> None:
     """Before anything is learnt, by every process: none waits for another for ever."""
     orders = {"pairs": np.array_split(np.arange(17), 3), "singles": np.array_split(np.arange(5), 3)}
-    _check_sizes(orders, 1)
+    check_sizes(orders, 1)
     with pytest.raises(BadInputError, match=r"fewer rows.*1 rows of 'singles', 2 processes"):
-        _check_sizes(orders, 2)
+        check_sizes(orders, 2)

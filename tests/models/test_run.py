@@ -21,7 +21,8 @@ from segmend.core.errors import (
 )
 from segmend.models.card import CARD
 from segmend.models.model import MODELS, TrainSettings
-from segmend.models.run import CONFIG, LOG, LOG_JSON, WEIGHTS, Beginning, load_run, train_run
+from segmend.models.run import Beginning, load_run, train_run
+from segmend.models.run_files import CONFIG, LOG, LOG_JSON, WEIGHTS
 from segmend.shards.layout import SHARDS_CSV
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import sha256_file
@@ -127,7 +128,7 @@ def test_a_failure_while_writing_leaves_nothing(
     def fail(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segmend.models.run._write_log", fail)
+    monkeypatch.setattr("segmend.models.run.write_log", fail)
     with pytest.raises(KeyboardInterrupt):
         train_run(learnable_benchmark(), (TASK,), "chance", tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -221,7 +222,7 @@ def test_a_killed_training_is_not_overwritten_and_goes_on_when_asked(
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segmend.models.run._write_log", killed)
+    monkeypatch.setattr("segmend.models.run.write_log", killed)
     with pytest.raises(KeyboardInterrupt):
         train_run(benchmark, (TASK,), "cnn", tmp_path / "run", settings=settings)
     monkeypatch.undo()

@@ -15,12 +15,13 @@ from segmend.core.sample import VIEWS, channel
 from segmend.models.checkpoint import CHECKPOINT
 from segmend.models.cnn import Cnn
 from segmend.models.fusion import Fusion
+from segmend.models.lessons import Lesson, epoch_numbers, in_order
 from segmend.models.losses import label_loss
 from segmend.models.model import LogRow, Session, TrainSettings
 from segmend.models.net import NetShape, SiteNetwork
 from segmend.models.network import new_net as seeded_net
 from segmend.models.packed import Packed
-from segmend.models.train import Lesson, _order, _shape, in_order, train
+from segmend.models.train import _shape, train
 
 TASK = "pairs"
 SHAPE = NetShape(views=3, planes=1, masks=False, dual=True)
@@ -182,7 +183,7 @@ def test_species_and_labels_come_equally_often() -> None:
     packed = rows(32, of_ones=0.75)
     packed = replace(packed, species=SPECIES[(np.arange(32) % 8 == 0).astype(int)])
     balanced = Lesson(packed, None, swap=True)
-    order = _order(balanced, SETTINGS, 0, 320)
+    order = epoch_numbers(balanced, SETTINGS, 0, 320)
     assert packed.targets is not None
     cells, counts = np.unique(
         np.stack([packed.targets[order], packed.species[order] == "fly"]),
@@ -191,7 +192,7 @@ def test_species_and_labels_come_equally_often() -> None:
     )
     assert cells.shape[1] == 4
     assert counts.max() - counts.min() <= 10  # one per round
-    plain = _order(balanced, replace(SETTINGS, balance=()), 0, 32)
+    plain = epoch_numbers(balanced, replace(SETTINGS, balance=()), 0, 32)
     assert sorted(plain) == list(range(32))
 
 
@@ -209,7 +210,7 @@ def test_a_larger_part_of_the_rows_holds_the_smaller() -> None:
     assert [len(p) for p in parts if p is not None] == [4, 16, 32]
     assert set(parts[0]) < set(parts[1]) < set(parts[2])  # type: ignore[arg-type]
     few = lesson(chosen=parts[0])[TASK]
-    assert set(_order(few, SETTINGS, 0, 4)) <= set(parts[0])  # type: ignore[arg-type]
+    assert set(epoch_numbers(few, SETTINGS, 0, 4)) <= set(parts[0])  # type: ignore[arg-type]
 
 
 def test_training_waits_little_and_says_so() -> None:

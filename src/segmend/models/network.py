@@ -21,6 +21,7 @@ from segmend.loaders.examples import Examples, Reading, examples
 from segmend.loaders.packed.beside import cache_of
 from segmend.metrics.calibration import apply_temperature, fit_temperature
 from segmend.models.batches import Batch, swapped_images
+from segmend.models.lessons import Lesson, in_order
 from segmend.models.model import (
     ALONE,
     Answers,
@@ -35,7 +36,7 @@ from segmend.models.model import (
 )
 from segmend.models.net import NetShape, Shapes, SiteNetwork
 from segmend.models.packed import Packed, pack
-from segmend.models.train import Lesson, device_of_choice, in_order, mixed_precision, train
+from segmend.models.train import device_of_choice, mixed_precision, train
 from segmend.models.views import SIZE
 from segmend.shards.reader import Benchmark
 from segmend.tasks.task import GEOMETRY, Task

@@ -8,7 +8,6 @@ goes when the run is written. After a kill the same command with ``resume`` goes
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import shutil
@@ -23,7 +22,6 @@ from typing import Any
 from segmend.core.errors import (
     BadInputError,
     OutputError,
-    ReadFailedError,
     SegmendError,
     require,
 )
@@ -41,13 +39,21 @@ from segmend.models.model import (
     quiet,
     rank_here,
 )
+from segmend.models.run_files import (
+    CONFIG,
+    FORMAT,
+    LOG,
+    LOG_JSON,
+    WEIGHTS,
+    check_empty,
+    read_config,
+    read_weights,
+    write_log,
+)
 from segmend.shards.reader import Benchmark
 from segmend.store.atomic import atomic_folder, output_errors
 from segmend.tasks.registry import TASKS
 from segmend.tasks.task import Task
-
-CONFIG, WEIGHTS, LOG, LOG_JSON = "config.json", "weights.safetensors", "log.csv", "log.json"
-FORMAT = 2
 
 _PACKAGES = ("numpy", "torch", "timm", "scikit-learn", "safetensors", "pyarrow")
 
@@ -180,7 +186,7 @@ def train_run(
             f"model '{model}' cannot learn '{', '.join(names)}'" + " at once" * (len(names) > 1),
             fix=f"Models: {', '.join(able)}",
         )
-    _check_empty(folder)
+    check_empty(folder)
     trained, start = entry.create(), None
     if beginning.start is not None:
         start = _starting_weights(Path(beginning.start), model, names)
@@ -204,7 +210,7 @@ def train_run(
 
 def _starting_weights(folder: Path, model: str, tasks: Sequence[str]) -> dict[str, Any]:
     """The weights of another run of the same model and tasks."""
-    config = _read_config(folder)
+    config = read_config(folder)
     learnt = list(config["tasks"])
     if config["model"] != model or set(learnt) != set(tasks):
         raise BadInputError(
@@ -212,7 +218,7 @@ def _starting_weights(folder: Path, model: str, tasks: Sequence[str]) -> dict[st
             found=f"it is '{config['model']}' for '{', '.join(learnt)}'",
             fix="Start from a run of the same model and tasks",
         )
-    return _read_weights(folder / WEIGHTS)
+    return read_weights(folder / WEIGHTS)
 
 
 def _place(folder: Path) -> Path:
@@ -279,14 +285,14 @@ def save_run(run: Run, log: Sequence[LogRow], out: str | Path) -> None:
 
     arrays = {name: array.copy() for name, array in run.model.arrays().items()}
     final = Path(out)
-    _check_empty(final)
+    check_empty(final)
     with output_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(final) as folder:
         save_file(arrays, folder / WEIGHTS)
         text = json.dumps(dict(run.config), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-        _write_log(folder / LOG, log)
+        write_log(folder / LOG, log)
         (folder / LOG_JSON).write_text(json.dumps(list(log), indent=1) + "\n", encoding="utf-8")
         (folder / CARD).write_text(model_card(run.config, log), encoding="utf-8")
 
@@ -299,7 +305,7 @@ def load_run(path: str | Path) -> Run:
         ReadFailedError: if a file of it is damaged.
     """
     folder = Path(path)
-    config = _read_config(folder)
+    config = read_config(folder)
     tasks = tuple(TASKS[name] for name in config["tasks"])
     for task in tasks:
         trained = config["tasks"][task.name]
@@ -310,7 +316,7 @@ def load_run(path: str | Path) -> Run:
                 fix="Train it again",
             )
     model = MODELS[config["model"]].create()
-    model.restore(_read_weights(folder / WEIGHTS), config["model_config"])
+    model.restore(read_weights(folder / WEIGHTS), config["model_config"])
     return Run(folder.resolve().name, tasks, model, config)
 
 
@@ -343,59 +349,3 @@ def _config(
         "rows": rows,
         "versions": versions(),
     }
-
-
-def _check_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(
-            f"cannot write the run to {folder}",
-            found="it exists and is not empty" if folder.is_dir() else "it is a file",
-            fix="Name a new folder",
-        )
-
-
-def _write_log(path: Path, log: Sequence[LogRow]) -> None:
-    columns = list(dict.fromkeys(name for row in log for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(log)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(
-            f"{folder} is not a run", found=f"it has no {CONFIG}", fix="Give a folder of `train`"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ReadFailedError(f"cannot read {folder / CONFIG}", found=str(error)) from error
-    keys = {"format", "model", "tasks", "model_config"}
-    if not isinstance(config, dict) or not keys <= set(config) or config["format"] != FORMAT:
-        raise BadInputError(
-            f"{folder / CONFIG} is not the configuration of a run of format {FORMAT}",
-            fix="Train it again",
-        )
-    return config
-
-
-def _read_weights(path: Path) -> dict[str, Any]:
-    require("safetensors", extra="torch")
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    if not path.is_file():
-        raise BadInputError(
-            f"there are no weights at {path}",
-            fix="Weights are read from safetensors alone: pickles could run any code",
-        )
-    try:
-        weights: dict[str, Any] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ReadFailedError(
-            f"{path} holds no safetensors",
-            found=str(error),
-            fix="Weights are read from safetensors alone: pickles could run any code",
-        ) from error
-    return weights

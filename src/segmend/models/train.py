@@ -6,20 +6,18 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from segmend.core.errors import BadInputError, SegmendError
+from segmend.core.errors import SegmendError
 from segmend.core.random import keyed_generator
-from segmend.loaders.order import balanced_order, epoch_order, strata
-from segmend.models.batches import Batch, Changes, batch_of
+from segmend.models.batches import Batch
 from segmend.models.checkpoint import Course, keep, resume
+from segmend.models.lessons import Lessons, Seat, epoch_batches, epoch_steps, in_order
 from segmend.models.model import ALONE, LogRow, Session, TrainSettings
 from segmend.models.net import SiteNetwork
 from segmend.models.packed import Packed
@@ -36,41 +34,6 @@ that was learnt elsewhere (reference 3.1)."""
 _WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; the published design warms up 5 of 20-50
 epochs (reference 3.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What is learnt from what, for one task.
-
-    Attributes:
-        train: Rows to learn from.
-        validation: Rows to choose the epoch by; None if there are none: the last epoch is kept.
-        swap: Whether A and B may change places.
-        chosen: Numbers of the rows of ``train`` to learn from; None for all.
-    """
-
-    train: Packed
-    validation: Packed | None
-    swap: bool
-    chosen: NDArray[np.int64] | None = None
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Numbers of the rows to learn from."""
-        return np.arange(len(self.train)) if self.chosen is None else self.chosen
-
-    def classes(self, balance: tuple[str, ...]) -> NDArray[np.int64] | None:
-        """A class per row to learn from, to come equally often; None where nothing balances."""
-        rows, columns = self.rows, []
-        if "label" in balance and self.train.targets is not None and self.train.targets.ndim == 1:
-            columns.append(self.train.targets[rows])
-        if "species" in balance:
-            columns.append(self.train.species[rows])
-        return strata(*columns) if columns else None
-
-
-Lessons = Mapping[str, Lesson]
-"""Lessons by the name of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +142,10 @@ def _epoch(
 ) -> dict[str, float]:
     """Go through the rows once; the row of the log."""
     course = pupil.course
-    epoch, steps = len(course.log), _steps(lessons, settings)
+    epoch, steps = len(course.log), epoch_steps(lessons, settings)
     share = _shape(steps * settings.epochs)
     losses, began = [], time.perf_counter()
-    batches = iter(_batches(pupil, lessons, settings))
+    batches = epoch_batches(lessons, settings, epoch, _seat(pupil))
     course.net.train()
     for step in range(steps):
         asked = time.perf_counter()
@@ -203,6 +166,12 @@ def _epoch(
     }
     row |= _told("train_loss", {name: [each[name] for each in losses] for name in losses[0]})
     return row | _told("validation_loss", {name: [loss] for name, loss in judged.items()})
+
+
+def _seat(pupil: Pupil) -> Seat:
+    shapes = pupil.course.net.shapes
+    masks = frozenset(task for task, shape in shapes.items() if shape.masks)
+    return Seat(pupil.among.rank, pupil.among.world, masks)
 
 
 def _told(name: str, losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -280,102 +249,6 @@ def validation_loss(
     if rows.targets is None or rows.targets.ndim > 1:
         return float(values.mean())
     return float(np.mean([values[rows.targets == c].mean() for c in np.unique(rows.targets)]))
-
-
-def in_order(rows: Packed, *, positions: bool, batch_size: int = 64) -> Iterator[Batch]:
-    """All rows in their order, unchanged."""
-    for start in range(0, len(rows), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(rows)))
-        yield batch_of(rows, indices, positions=positions)
-
-
-def _batches(
-    pupil: Pupil, lessons: Lessons, settings: TrainSettings
-) -> Iterator[tuple[dict[str, Batch], dict[str, int]]]:
-    """This process's part of the batches of the next epoch, and how many rows each has in all.
-
-    The next one is made while this one is learnt from.
-    """
-    steps, epoch = _steps(lessons, settings), len(pupil.course.log)
-    counts = epoch_rows(lessons, settings)
-    orders = {
-        task: np.array_split(_order(lesson, settings, epoch, counts[task]), steps)
-        for task, lesson in lessons.items()
-    }
-    _check_sizes(orders, pupil.among.world)
-
-    def make(step: int) -> dict[str, Batch]:
-        key = (settings.seed, epoch, step)
-        return {
-            task: _part(pupil, task, lesson, key, orders[task][step])
-            for task, lesson in lessons.items()
-        }
-
-    with ThreadPoolExecutor(1, thread_name_prefix="segmend-batches") as pool:
-        ahead = pool.submit(make, 0)
-        for step in range(steps):
-            batch = ahead.result()
-            if step + 1 < steps:
-                ahead = pool.submit(make, step + 1)
-            yield batch, {task: len(order[step]) for task, order in orders.items()}
-
-
-def _check_sizes(orders: Mapping[str, Sequence[NDArray[np.int64]]], processes: int) -> None:
-    """Every process learns from every task in every step."""
-    for task, order in orders.items():
-        smallest = min(map(len, order))
-        if smallest < processes:
-            raise BadInputError(
-                "a batch has fewer rows than there are processes",
-                found=f"{smallest} rows of '{task}', {processes} processes",
-                fix="Train with a larger --batch-size, or give the task a larger --weight",
-            )
-
-
-def _part(
-    pupil: Pupil, task: str, lesson: Lesson, key: tuple[int, ...], rows: NDArray[np.int64]
-) -> Batch:
-    """One process's part of a batch, its rows changed at random as without other processes."""
-    numbers = np.arange(pupil.among.rank, len(rows), pupil.among.world)
-    masks = pupil.course.net.shapes[task].masks
-    changes = Changes(key, numbers, swap=lesson.swap, flip=not masks)
-    return batch_of(lesson.train, rows[numbers], positions=masks, changes=changes)
-
-
-def epoch_rows(lessons: Lessons, settings: TrainSettings) -> dict[str, int]:
-    """Rows of each task in an epoch: all of them, in the proportion that the settings weigh."""
-    rows = {
-        task: math.ceil(settings.epoch_rows / len(lesson.rows)) * len(lesson.rows)
-        for task, lesson in lessons.items()
-    }
-    weights = dict(settings.weights)
-    if not weights:
-        return rows
-    unknown = sorted(weights.keys() - lessons.keys())
-    if unknown:
-        raise BadInputError(
-            f"weights for tasks that are not learnt: {', '.join(unknown)}",
-            fix=f"Tasks: {', '.join(lessons)}",
-        )
-    shares = {task: weights.get(task, 1.0) for task in lessons}
-    every, total = sum(rows.values()), sum(shares.values())
-    return {task: max(1, round(every * share / total)) for task, share in shares.items()}
-
-
-def _steps(lessons: Lessons, settings: TrainSettings) -> int:
-    return math.ceil(sum(epoch_rows(lessons, settings).values()) / settings.batch_size)
-
-
-def _order(lesson: Lesson, settings: TrainSettings, epoch: int, count: int) -> NDArray[np.int64]:
-    """Numbers of the rows of an epoch: classes and species equally often, as the settings ask."""
-    rounds = math.ceil(count / len(lesson.rows))
-    classes, orders = lesson.classes(settings.balance), []
-    for number in range(epoch * rounds, (epoch + 1) * rounds):
-        if classes is None:
-            orders.append(epoch_order(len(lesson.rows), settings.seed, number))
-        else:
-            orders.append(balanced_order(classes, settings.seed, number))
-    return lesson.rows[np.concatenate(orders)[:count]]
 
 
 def _identity(lessons: Lessons, settings: TrainSettings) -> str:
