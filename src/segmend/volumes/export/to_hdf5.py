@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from segmend.core.box import VoxelBox
-from segmend.store.agreed import agreed
 from segmend.store.atomic import output_errors
 from segmend.volumes.drivers.hdf5 import open_hdf5
 from segmend.volumes.export.plan import Plan, pieces
@@ -26,7 +25,7 @@ KEYS = {"image": "volumes/raw", "labels": "volumes/labels/neuron_ids"}
 """Where CREMI (cremi.org, file format 0.2) keeps grey values and neurons."""
 
 COMPRESSION_LEVEL = 1
-"""Of ISA-L's 0 to 3: exporting is to keep up with the network."""
+"""Of zlib-ng's 0 to 9: exporting is to keep up with the network."""
 
 _ATTRIBUTE = "segmend_provenance"
 
@@ -49,7 +48,7 @@ class ToHdf5:
     def encode(self, plan: Plan, voxels: NDArray[Any]) -> bytes:
         """A zlib stream; HDF5 stores chunks at the edge whole."""
         content = padded(plan, voxels).tobytes()
-        return agreed(lambda: isal_zlib.compress(content, COMPRESSION_LEVEL))
+        return zlib_ng.compress(content, COMPRESSION_LEVEL)
 
     def assemble(self, plan: Plan, work: Work, provenance: bytes) -> Path:
         """Copy the chunks into a new file."""

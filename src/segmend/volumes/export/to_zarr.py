@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from isal import igzip
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from segmend.core.box import VoxelBox
-from segmend.store.agreed import agreed
 from segmend.volumes.drivers.zarr import open_zarr
 from segmend.volumes.export.plan import Plan
 from segmend.volumes.export.to_hdf5 import COMPRESSION_LEVEL, padded
 from segmend.volumes.export.work import Work
 from segmend.volumes.volume import Volume
 
+_GZIP = 16 + zlib_ng.MAX_WBITS  # a member without name or date
 _ARRAY, _ATTRIBUTE = "0", "segmend_provenance"
 
 
@@ -36,7 +36,7 @@ class ToZarr:
     def encode(self, plan: Plan, voxels: NDArray[Any]) -> bytes:
         """A gzip member without a date; Zarr stores chunks at the edge whole."""
         data = padded(plan, voxels).tobytes()
-        return agreed(lambda: igzip.compress(data, compresslevel=COMPRESSION_LEVEL, mtime=0))
+        return zlib_ng.compress(data, COMPRESSION_LEVEL, _GZIP)
 
     def assemble(self, plan: Plan, work: Work, provenance: bytes) -> Path:
         """Add the metadata."""
