@@ -29,11 +29,11 @@ ISA-L packs three times faster, but not always alike: of 3,062 rows of FIB-25 bu
 another stream of the same length, though each was packed until two calls in a row agreed.
 """
 
-_PACKER = f"deflate by zlib-ng {zlib_ng.ZLIBNG_VERSION} level {COMPRESSION_LEVEL}"
+_PACKER = f"deflate by zlib-ng {zlib_ng.ZLIBNG_VERSION} level"
 
 CODECS = {
-    "geometry": f"npz, {_PACKER}",
-    "images": f"PNG, filter Up, {_PACKER}",
+    "geometry": f"npz, {_PACKER} {COMPRESSION_LEVEL}",
+    "images": f"PNG, filter Up, {_PACKER} {png.COMPRESSION_LEVEL}",
 }
 """What packs the pixels, for the footer of a shard: its bytes depend on it, its arrays do not."""
 
