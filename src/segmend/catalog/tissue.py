@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from segmend.synthetic.spec import TissueSpec
 
 def cached_tissue(parameters: dict[str, Any]) -> Path:
     """The HDF5 file of synthetic tissue, generated if it is not in the cache.
+
+    Once it is there it is never replaced, however many processes ask for it at once.
 
     Args:
         parameters: Fields of `TissueSpec`.
@@ -37,8 +42,22 @@ def cached_tissue(parameters: dict[str, Any]) -> Path:
         from segmend.synthetic.write import write_tissue
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_tissue(spec, file)
+        with _alone(file):
+            if not file.exists():
+                write_tissue(spec, file)
     return file
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold the lock that belongs to a file; it ends with the process that has it.
+
+    Whoever comes second waits and finds the file: were it grown twice, the second would replace
+    the first under its readers.
+    """
+    with file.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _key(spec: TissueSpec) -> str:
