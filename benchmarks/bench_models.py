@@ -181,7 +181,7 @@ def network_jobs(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
-    from segmend.models.packed import pack
+    from segmend.models.packed import Form, pack
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -191,9 +191,12 @@ def network_jobs(
         place.mkdir()
         rows: Examples = examples(benchmark, task, "train")
         start = time.perf_counter()
-        packed = pack(rows, task.views, place, size=SIZE, report=quiet)
+        packed = pack(
+            rows, Form(task.views, SIZE, task.target_kind == "binary"), place, report=quiet
+        )
         yield Line(
-            f"{name}: decode and pack, per row", 1000 * (time.perf_counter() - start) / len(rows)
+            f"{name}: decode, measure and pack, per row",
+            1000 * (time.perf_counter() - start) / len(rows),
         )
         for model in NETWORKS:
             yield from network_job(task, model, packed, arguments.repeat)
@@ -204,13 +207,12 @@ def network_job(task: Task, name: str, packed: Packed, repeat: int) -> Iterator[
     import torch
 
     from segmend.models.lessons import Lesson, in_order
-    from segmend.models.net import NetShape
     from segmend.models.network import new_net
     from segmend.models.train import train
 
     masks = task.target_kind == "split_mask"
-    shape = NetShape(len(task.views), len(task.planes), masks=masks, dual=task.dual)
-    net = new_net(MODELS[name].create(), {task.name: shape}, seed=0)
+    model = MODELS[name].create()
+    net = new_net(model, {task.name: model.shape(task)}, seed=0)
     lessons = {task.name: Lesson(packed, None, task.dual)}
     settings = TrainSettings(epochs=1, epoch_rows=1)
     waits: list[float] = []
@@ -221,7 +223,7 @@ def network_job(task: Task, name: str, packed: Packed, repeat: int) -> Iterator[
     def answer() -> None:
         with torch.inference_mode():
             for batch in in_order(packed, positions=masks):
-                net.ask(task.name, batch.pictures)
+                net.ask(task.name, batch.sites)
 
     (taken,) = timed(repeat, learn)
     goal = "" if masks or name != "cnn" else f"goal {GOAL_TRAIN_MS:.1f} ms, "

@@ -1,14 +1,14 @@
 """Every model on a benchmark: trained, predicted, evaluated, in one table.
 
     python benchmarks/model_runs.py BENCH --out RUNS [--minutes 9] [--epochs 6] [--only fusion]
-                                    [--from OTHER_RUNS] [--json]
+                                    [--seeds 3] [--from OTHER_RUNS] [--json]
 
 What is done is kept in RUNS and not done again, so that a long comparison may be cut into parts;
 after ``--minutes`` nothing new is begun. The order is the order of what one wants to know: every
-model, all tasks learnt together, with ``--from`` (the RUNS of another benchmark) transfer without
-and with fine-tuning, what inputs add, and learning curves. ``--only`` names jobs in an order of
-one's own. Intervals are bootstrapped over neurons, differences are paired with the CNN of the same
-task and benchmark.
+model, its other seeds, all tasks learnt together, with ``--from`` (the RUNS of another benchmark)
+transfer without and with fine-tuning, what inputs add, and learning curves. ``--only`` names jobs
+in an order of one's own. Intervals are bootstrapped over neurons, differences are paired with the
+CNN of the same task, benchmark and seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from segmend.evaluate.result import Result, Score
 from segmend.loaders.examples import Examples
 from segmend.models import network
 from segmend.models.model import MODELS, Report
-from segmend.models.packed import Packed, pack
+from segmend.models.packed import Form, Packed, pack
 from segmend.models.run import Beginning, load_run, train_run
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of cnn and fusion")
     parser.add_argument("--only", default="", help="only these jobs, by name, comma between")
     parser.add_argument("--from", dest="other", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
@@ -104,16 +105,14 @@ def main() -> None:
 _PACKED: dict[tuple[object, ...], Packed] = {}
 
 
-def packed_once(
-    rows: Examples, views: tuple[str, ...], _: Path, *, size: int, report: Report
-) -> Packed:
+def packed_once(rows: Examples, form: Form, _: Path, *, report: Report) -> Packed:
     """Rows decoded once for all runs of this process that show the same of them."""
     first = rows.hashes[0]
-    key = (first, len(rows), rows.task.name, rows.task.planes, views, size, rows.targets)
+    key = (first, len(rows), rows.task.name, rows.task.planes, form, rows.targets)
     if key not in _PACKED:
         kept = Path(tempfile.mkdtemp(prefix="segmend-runs-"))
         atexit.register(shutil.rmtree, kept, ignore_errors=True)
-        _PACKED[key] = pack(rows, views, kept, size=size, report=report)
+        _PACKED[key] = pack(rows, form, kept, report=report)
     return _PACKED[key]
 
 
@@ -135,13 +134,15 @@ def every_job(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[J
                 yield Job(task, model, model, epochs)
     task = "false_split_correction"
     for model in ("cnn", "fusion"):
+        for seed in range(1, arguments.seeds):
+            yield Job(task, model, f"{model}-seed-{seed}", epochs | {"seed": seed})
         for name in tasks:
             yield Job(name, model, f"{model}-together", epochs, together=True)
         if arguments.other is not None:
             trained = arguments.other / "runs" / f"{task}-{model}"
             yield Job(task, model, f"{model}-transferred", start=trained, train=False)
             yield Job(task, model, f"{model}-fine-tuned", epochs, start=trained)
-        for inputs in ("geometry", "em"):
+        for inputs in ("geometry", "em", "pictures") if model == "fusion" else ("geometry", "em"):
             yield Job(task, model, f"{model}-{inputs}", epochs | {"inputs": inputs})
     for model in ("geometry", "cnn", "fusion"):
         for part in CURVE:
@@ -225,7 +226,8 @@ def table(benchmark: Benchmark, out: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((out / "results").glob("*.json")):
         facts = json.loads(path.read_text())
         task = next(name for name in TASKS if path.name.startswith(name))
-        beside = path.with_name(f"{task}-{BESIDE}.parquet")
+        seed = path.stem[path.stem.find("-seed-") :] if "-seed-" in path.stem else ""
+        beside = path.with_name(f"{task}-{BESIDE}{seed}.parquet")
         yield facts | {"against": against(benchmark, path.with_suffix(".parquet"), beside)}
 
 

@@ -15,8 +15,9 @@ from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS
 from segmend.models.lessons import Lesson
 from segmend.models.model import Session, TrainSettings, rank_here
-from segmend.models.net import NetShape, Pictures, SiteNetwork
+from segmend.models.net import NetShape, SiteNetwork
 from segmend.models.packed import Packed
+from segmend.models.sites import Sites
 from segmend.models.train import train
 
 SHAPES = {
@@ -33,12 +34,12 @@ class Means(SiteNetwork):
         super().__init__(SHAPES)
         self.heads = nn.ModuleDict({task: nn.Linear(3 * 7 + 3, 1) for task in SHAPES})
 
-    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
-        return {task: self.heads[task](_means(*p)).squeeze(1) for task, p in shown.items()}
+    def forward(self, shown: Mapping[str, Sites]) -> dict[str, Tensor]:
+        return {task: self.heads[task](_means(p)).squeeze(1) for task, p in shown.items()}
 
 
-def _means(geometry: Tensor, em: Tensor) -> Tensor:
-    return torch.cat([geometry.mean((3, 4)).flatten(1), em.mean((3, 4)).flatten(1)], 1)
+def _means(sites: Sites) -> Tensor:
+    return torch.cat([images.mean((3, 4)).flatten(1) for images in sites[:2]], 1)
 
 
 def rows(count: int) -> Packed:

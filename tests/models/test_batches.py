@@ -8,8 +8,9 @@ import torch
 
 from segmend.core.random import keyed_generator
 from segmend.core.sample import VIEWS, channel, em_channel
-from segmend.models.batches import Changes, batch_of, flip_view, swapped_images
+from segmend.models.batches import Changes, batch_of, flip_view
 from segmend.models.packed import Packed
+from segmend.models.sites import swapped
 from segmend.models.views import VIEW_AXES, reduce_geometry
 from segmend.testing.capsules import Capsule, draw
 
@@ -49,14 +50,14 @@ def test_a_flipped_view_is_the_view_of_the_mirrored_body(view, axis) -> None:
 
 def test_swapping_exchanges_both_sides_everywhere_and_twice_is_nothing() -> None:
     batch = batch_of(packed(), np.arange(4), positions=False)
-    other, other_em = swapped_images(*batch.pictures)
-    assert torch.equal(other[:, :, SIDES], batch.geometry[:, :, SIDES[::-1]])
+    shown, other = batch.sites, swapped(batch.sites)
+    assert torch.equal(other.geometry[:, :, SIDES], shown.geometry[:, :, SIDES[::-1]])
     em = [em_channel("mask_a"), em_channel("mask_b")]
-    assert torch.equal(other_em[:, :, em], batch.em[:, :, em[::-1]])
-    assert torch.equal(other[:, :, :5], batch.geometry[:, :, :5])
-    again, again_em = swapped_images(other, other_em)
-    assert torch.equal(again, batch.geometry)
-    assert torch.equal(again_em, batch.em)
+    assert torch.equal(other.em[:, :, em], shown.em[:, :, em[::-1]])
+    assert torch.equal(other.geometry[:, :, :5], shown.geometry[:, :, :5])
+    again = swapped(other)
+    assert torch.equal(again.geometry, shown.geometry)
+    assert torch.equal(again.em, shown.em)
 
 
 def test_changes_touch_neither_the_file_nor_the_answers() -> None:
@@ -67,20 +68,20 @@ def test_changes_touch_neither_the_file_nor_the_answers() -> None:
     np.testing.assert_array_equal(rows.geometry, before[0])
     np.testing.assert_array_equal(rows.em, before[1])
     assert batch.targets.tolist() == [1, 0]
-    assert not np.array_equal(batch.geometry.numpy(), before[0][[3, 0]].astype(np.float32))
-    assert 0 <= batch.em.min() <= batch.em.max() <= 1
+    assert not np.array_equal(batch.sites.geometry.numpy(), before[0][[3, 0]].astype(np.float32))
+    assert 0 <= batch.sites.em.min() <= batch.sites.em.max() <= 1
 
 
 def test_without_swap_a_stays_a() -> None:
     changes = Changes((1,), np.arange(4), swap=False, flip=False)
     batch = batch_of(packed(), np.arange(4), positions=False, changes=changes)
     plain = batch_of(packed(), np.arange(4), positions=False)
-    assert torch.equal(batch.geometry, plain.geometry)
+    assert torch.equal(batch.sites.geometry, plain.sites.geometry)
 
 
 def test_positions_lie_on_the_bodies_and_background_has_none() -> None:
     batch = batch_of(packed(), np.arange(1), positions=True)
-    (front, side, top) = batch.geometry[0].numpy()
+    (front, side, top) = batch.sites.geometry[0].numpy()
     for image in (front, side, top):
         held = image[channel("silhouette")] > 0
         assert not image[7:, ~held].any()

@@ -25,6 +25,7 @@ from segmend.models.network import NetworkModel, new_net
 from segmend.models.packed import Packed
 from segmend.models.run import Run, load_run, train_run
 from segmend.models.run_files import CONFIG, LOG_JSON
+from segmend.models.sites import Sites
 from segmend.models.vit import VitTiny
 from segmend.tasks.registry import TASKS, tasks_named
 from segmend.testing.models import learnable_benchmark
@@ -47,10 +48,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     return train_run(learnable_benchmark(), EVERY, "fusion", folder, settings=SETTINGS), folder
 
 
-def shown() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def shown() -> dict[str, Sites]:
     generator = torch.Generator().manual_seed(1)
     return {
-        task: (
+        task: Sites(
             torch.rand(2, shape.views, shape.channels, 112, 112, generator=generator),
             torch.rand(2, shape.planes, 3, 112, 112, generator=generator),
         )
@@ -77,10 +78,10 @@ def test_tasks_share_all_but_the_heads_and_do_not_see_each_other(model: type[Net
     for weight in net.parameters():  # some blocks say nothing at first, and pass nothing back
         if not weight.any():
             torch.nn.init.normal_(weight, std=0.1)
-    pictures = shown()
-    out = net(pictures)
+    sites = shown()
+    out = net(sites)
     assert out["masks"].shape == (2, 3, 112, 112)
-    for task, value in pictures.items():
+    for task, value in sites.items():
         torch.testing.assert_close(out[task], net.ask(task, value))  # whoever else is asked
     one = new_net(model(), {"pairs": SHAPES["pairs"]}, seed=0)
     names = {name for name, _ in net.named_parameters()}

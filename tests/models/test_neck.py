@@ -13,7 +13,7 @@ from segmend.core.sample import VIEWS, channel
 from segmend.loaders.examples import examples
 from segmend.models.model import quiet
 from segmend.models.neck import best_cut, neck_cut
-from segmend.models.packed import pack
+from segmend.models.packed import Form, pack
 from segmend.models.surface import graph_of, surface_of
 from segmend.models.views import SIZE, VIEW_AXES, reduce_geometry
 from segmend.shards.reader import Benchmark
@@ -113,7 +113,7 @@ def test_networks_for_masks_are_shown_the_cut_as_sides_and_others_are_not(tmp_pa
         found = examples(rows, TASKS[name], "train")
         folder = tmp_path / name
         folder.mkdir()
-        packed = pack(found, VIEWS, folder, size=SIZE, report=quiet)
+        packed = pack(found, Form(VIEWS, SIZE), folder, report=quiet)
         for geometry, example in zip(packed.geometry, found, strict=True):
             plain = reduce_geometry(example.inputs.geometry)
             np.testing.assert_array_equal(geometry[:, a] + geometry[:, b], plain[:, a])

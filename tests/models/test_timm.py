@@ -14,6 +14,7 @@ from segmend.models.cnn import Cnn
 from segmend.models.model import Backbone, TrainSettings
 from segmend.models.net import NetShape
 from segmend.models.run import load_run, train_run
+from segmend.models.sites import Sites
 from segmend.models.timm_net import TimmNet, import_timm
 from segmend.shards.reader import Benchmark
 from segmend.tasks.registry import TASKS
@@ -67,9 +68,9 @@ def test_a_model_with_its_own_encoder_takes_no_backbone(tmp_path: Path) -> None:
 def test_any_kind_of_backbone_scores_pictures_and_paints_masks(name: str) -> None:
     net = TimmNet(SHAPES, name, 112, imagenet=False).eval()
     em = torch.rand(1, 4, 3, 112, 112)
-    out = net({"pairs": (torch.rand(1, 3, 7, 112, 112), em)})["pairs"]
+    out = net({"pairs": Sites(torch.rand(1, 3, 7, 112, 112), em)})["pairs"]
     assert out.shape == (1, 7)
-    masks = net.ask("masks", (torch.rand(1, 3, 10, 112, 112), em[:, :3]))
+    masks = net.ask("masks", Sites(torch.rand(1, 3, 10, 112, 112), em[:, :3]))
     assert masks.shape == (1, 3, 112, 112)
     assert not list(net.slow())  # nothing was learnt elsewhere
 

@@ -91,7 +91,7 @@ def test_the_net_is_left_in_the_state_of_its_best_epoch() -> None:
     log = train(net, lesson(), SETTINGS).log
     with torch.inference_mode():
         losses = [
-            label_loss(net.ask(TASK, b.pictures), b.targets)
+            label_loss(net.ask(TASK, b.sites), b.targets)
             for b in in_order(rows(16), positions=False)
         ]
     best = min(row["validation_loss"] for row in log)
@@ -110,7 +110,7 @@ def test_validation_counts_rare_and_common_labels_the_same() -> None:
     log = train(net, lesson(validation=rare), SETTINGS).log
     with torch.inference_mode():
         (batch,) = in_order(rare, positions=False)
-        losses = label_loss(net.ask(TASK, batch.pictures), batch.targets).numpy()
+        losses = label_loss(net.ask(TASK, batch.sites), batch.targets).numpy()
     by_class = [losses[rare.targets == label].mean() for label in (0, 1)]
     assert min(row["validation_loss"] for row in log) == pytest.approx(np.mean(by_class), rel=1e-5)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from segmend.core.random import keyed_generator
 from segmend.core.sample import channel, em_channel
 from segmend.models.packed import Packed
+from segmend.models.sites import Sites
 from segmend.models.views import VIEW_AXES, Array, world_positions
 
 _SIDES = [channel("mask_a"), channel("mask_b")]
@@ -27,24 +28,22 @@ class Batch:
     """Some rows as the network takes them.
 
     Attributes:
-        geometry: float32 (rows, views, `NetShape.channels`, size, size).
-        em: float32 in [0, 1], (rows, planes, 3, size, size).
+        sites: What is shown of them.
         targets: As `Packed.targets`, a tensor; empty if the rows have none.
     """
 
-    geometry: Tensor
-    em: Tensor
+    sites: Sites
     targets: Tensor
-
-    @property
-    def pictures(self) -> tuple[Tensor, Tensor]:
-        """What is shown: geometry and EM."""
-        return self.geometry, self.em
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        parts = (self.geometry, self.em, self.targets)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        geometry, em, measures = self.sites
+        sites = Sites(
+            geometry.to(device, non_blocking=True),
+            em.to(device, non_blocking=True),
+            None if measures is None else measures.to(device, non_blocking=True),
+        )
+        return Batch(sites, self.targets.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +89,9 @@ def batch_of(
             _change(views, planes, rows.views, changes, draws)
     if positions and rows.views:
         geometry = _with_positions(geometry, rows.views)
-    return Batch(torch.from_numpy(geometry), torch.from_numpy(em), torch.from_numpy(targets))
-
-
-def swapped_images(geometry: Tensor, em: Tensor) -> tuple[Tensor, Tensor]:
-    """The pictures of the same rows with A and B exchanged."""
-    other, other_em = geometry.clone(), em.clone()
-    other[:, :, _SIDES] = geometry[:, :, _SIDES[::-1]]
-    other_em[:, :, _EM_SIDES] = em[:, :, _EM_SIDES[::-1]]
-    return other, other_em
+    measures = None if rows.measures is None else torch.from_numpy(rows.measures[indices])
+    sites = Sites(torch.from_numpy(geometry), torch.from_numpy(em), measures)
+    return Batch(sites, torch.from_numpy(targets))
 
 
 def flip_view(geometry: Array, view: str, *, axis: int) -> None:

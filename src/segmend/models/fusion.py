@@ -10,26 +10,27 @@ order; a mask names its sides by the loss, which counts both namings the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from segmend.core.sample import EM_CHANNELS
 from segmend.models.attention import Block, positions
-from segmend.models.batches import swapped_images
+from segmend.models.measured import Measured
 from segmend.models.net import (
     EMBEDDING,
     Attention,
     Decoder,
     Embedding,
     Encoder,
-    Pictures,
     Shapes,
     SiteNetwork,
     score_head,
     together,
 )
 from segmend.models.network import NetworkModel
+from segmend.models.sites import Sites, swapped
 from segmend.models.views import SIZE
 
 _DEPTH, _HEADS = 2, 4
@@ -59,6 +60,9 @@ class FusionNet(SiteNetwork):
             )
         )
         self.fuse = nn.ModuleDict({task: Attention() for task in shapes})
+        self.measured = nn.ModuleDict(
+            {task: Measured(s.measures, EMBEDDING) for task, s in shapes.items() if s.measures}
+        )
         self.heads = nn.ModuleDict(
             {task: Decoder() if shape.masks else score_head() for task, shape in shapes.items()}
         )
@@ -67,28 +71,37 @@ class FusionNet(SiteNetwork):
         """The blocks: at the rate of the convolutions they drown what these have to say."""
         return self.blocks.parameters()
 
-    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+    def scale(self, task: str, measures: Tensor) -> None:
+        """Learn what is usual of each measurement."""
+        cast("Measured", self.measured[task]).scale_to(measures)
+
+    def forward(self, shown: Mapping[str, Sites]) -> dict[str, Tensor]:
         """Logits by task: (sites,), or for masks (sites, views, size, size)."""
-        orders = [(task, *order) for task, p in shown.items() for order in self._orders(task, p)]
-        seen = self.seen([(geometry, em) for _, geometry, em in orders])
+        orders = [(task, order) for task, s in shown.items() for order in self._orders(task, s)]
+        seen = self.seen([order for _, order in orders])
         sites: dict[str, list[Tensor]] = {task: [] for task in shown}
-        for (task, *_), (_, coarse) in zip(orders, seen, strict=True):
+        for (task, _), (_, coarse) in zip(orders, seen, strict=True):
             sites[task].append(self.fuse[task](self._embedded(coarse)))
-        maps = {task: maps for (task, *_), (maps, _) in zip(orders, seen, strict=True)}
+        maps = {task: maps for (task, _), (maps, _) in zip(orders, seen, strict=True)}
         out = {}
         for task, found in sites.items():
             site, head = torch.stack(found).mean(dim=0), self.heads[task]
             if self.shapes[task].masks:
-                out[task] = self.corrected(task, head(maps[task], site), shown[task][0])
+                out[task] = self.corrected(task, head(maps[task], site), shown[task].geometry)
             else:
-                out[task] = head(site)[:, 0]
+                out[task] = head(site + self._told(task, shown[task]))[:, 0]
         return out
 
-    def _orders(self, task: str, pictures: Pictures) -> list[Pictures]:
+    def _told(self, task: str, sites: Sites) -> Tensor | float:
+        """What the measurements add to the vectors of the sites."""
+        if task not in self.measured:
+            return 0.0
+        told: Tensor = self.measured[task](sites.measures)
+        return told
+
+    def _orders(self, task: str, sites: Sites) -> list[Sites]:
         """What is encoded for a task: a pair in both orders of A and B."""
-        if self.shapes[task].dual:
-            return [pictures, swapped_images(*pictures)]
-        return [pictures]
+        return [sites, swapped(sites)] if self.shapes[task].dual else [sites]
 
     def _embedded(self, coarse: Tensor) -> Tensor:
         """One vector per picture, (sites, pictures, width)."""
@@ -99,7 +112,7 @@ class FusionNet(SiteNetwork):
             vectors.append(self.em_embedding(coarse[:, self.views :]))
         return torch.cat(vectors, dim=1)
 
-    def seen(self, shown: Sequence[Pictures]) -> list[tuple[list[Tensor], Tensor]]:
+    def seen(self, shown: Sequence[Sites]) -> list[tuple[list[Tensor], Tensor]]:
         """What each set of pictures shows after all have looked at all.
 
         Returns:
@@ -109,9 +122,9 @@ class FusionNet(SiteNetwork):
         views: list[list[Tensor]] = [[] for _ in shown]
         planes: list[list[Tensor]] = [[] for _ in shown]
         if self.views:
-            views = together(self.geometry, [self.widened(geometry) for geometry, _ in shown])
+            views = together(self.geometry, [self.widened(sites.geometry) for sites in shown])
         if self.planes:
-            planes = together(self.em, [em for _, em in shown])
+            planes = together(self.em, [sites.em for sites in shown])
         found = []
         for maps, levels in zip(views, planes, strict=True):
             coarse = self._mixed(torch.cat([*maps[-1:], *levels[-1:]], dim=1))
@@ -128,6 +141,8 @@ class FusionNet(SiteNetwork):
 
 class Fusion(NetworkModel):
     """`FusionNet` on half-resolution images."""
+
+    measures = True
 
     def network(self, shapes: Shapes) -> SiteNetwork:
         """An untrained network."""

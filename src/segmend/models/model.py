@@ -70,8 +70,9 @@ ALONE = Session()
 """Nobody looks on and nothing is kept."""
 
 
-INPUTS = ("both", "geometry", "em")
-"""What a network may be shown; less than both tells what each adds."""
+INPUTS = ("both", "pictures", "geometry", "em")
+"""What a network may be shown: geometry and EM, both without what is measured on the geometry, or
+one of them; less than all tells what each adds."""
 
 BALANCE = ("label", "species")
 """What training rows can be balanced by."""
@@ -102,7 +103,7 @@ class TrainSettings:
         learning_rate: Peak learning rate.
         ema: Decay per step of the moving average of the weights that is kept; 0 for none.
         balance: What comes equally often in training: ``label``, ``species`` or every combination.
-        inputs: What a network is shown: ``both``, ``geometry`` or ``em``.
+        inputs: What a network is shown, one of `INPUTS`.
         train_rows: Train on so many rows only; a larger number holds the rows of a smaller one.
         weights: Share of the rows of a batch by task, as (task, weight) pairs, where several are
             learnt together; a task not named weighs 1. Empty for as many as each task has.

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from segmend.core.sample import CHANNELS, EM_CHANNELS, channel
 from segmend.models.losses import label_loss, split_mask_loss
+from segmend.models.sites import Sites
 
 _WIDTHS = (16, 32, 64, 96)
 EMBEDDING = 96
@@ -19,10 +20,6 @@ EMBEDDING = 96
 _DROPOUT = 0.2
 _MOMENTUM = 0.3
 """Of the running statistics: an epoch of a small benchmark has few steps to follow the weights."""
-
-
-Pictures = tuple[Tensor, Tensor]
-"""Geometry (sites, views, channels, size, size) and EM (sites, planes, 3, size, size), float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +31,14 @@ class NetShape:
         planes: EM planes of a site.
         masks: Whether it paints a mask on each view, or gives one number per site.
         dual: Whether it is shown two segments, A and B.
+        measures: How many measurements it is shown of a site; 0 for pictures alone.
     """
 
     views: int
     planes: int
     masks: bool
     dual: bool
+    measures: int = 0
 
     @property
     def channels(self) -> int:
@@ -104,9 +103,12 @@ class SiteNetwork(nn.Module):
         proposed = geometry[:, :, channel("mask_b")] - geometry[:, :, channel("mask_a")]
         return painted + self.trust[task] * proposed
 
-    def ask(self, task: str, pictures: Pictures) -> Tensor:
+    def scale(self, task: str, measures: Tensor) -> None:
+        """Told, before it learns, what the training rows of a task measure (rows, features)."""
+
+    def ask(self, task: str, sites: Sites) -> Tensor:
         """What `forward` gives for one task alone."""
-        out: Tensor = self({task: pictures})[task]
+        out: Tensor = self({task: sites})[task]
         return out
 
     def loss(self, task: str, out: Tensor, targets: Tensor) -> Tensor:
@@ -216,18 +218,18 @@ class SiteNet(SiteNetwork):
             {task: Decoder() if shape.masks else score_head() for task, shape in shapes.items()}
         )
 
-    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+    def forward(self, shown: Mapping[str, Sites]) -> dict[str, Tensor]:
         """Logits by task.
 
         Args:
-            shown: Pictures of the sites of each task.
+            shown: What is shown of the sites of each task.
 
         Returns:
             (sites,) or, for masks, (sites, views, size, size).
         """
-        maps, planes = self._seen([geometry for geometry, _ in shown.values()]), []
+        maps, planes = self._seen([sites.geometry for sites in shown.values()]), []
         if self.planes:
-            planes = together(self.em, [em for _, em in shown.values()])
+            planes = together(self.em, [sites.em for sites in shown.values()])
         out = {}
         for number, task in enumerate(shown):
             embeddings = []
@@ -238,7 +240,7 @@ class SiteNet(SiteNetwork):
             site = self.fuse[task](torch.cat(embeddings, dim=1))
             head = self.heads[task]
             if self.shapes[task].masks:
-                out[task] = self.corrected(task, head(maps[number], site), shown[task][0])
+                out[task] = self.corrected(task, head(maps[number], site), shown[task].geometry)
             else:
                 out[task] = head(site)[:, 0]
         return out

@@ -20,7 +20,8 @@ from segmend.core.sample import CHANNELS, EM_CHANNELS, IMAGE_SIZE
 from segmend.loaders.examples import Examples, Reading, examples
 from segmend.loaders.packed.beside import cache_of
 from segmend.metrics.calibration import apply_temperature, fit_temperature
-from segmend.models.batches import Batch, swapped_images
+from segmend.models.batches import Batch
+from segmend.models.features import feature_names
 from segmend.models.lessons import Lesson, in_order
 from segmend.models.model import (
     ALONE,
@@ -35,7 +36,8 @@ from segmend.models.model import (
     quiet,
 )
 from segmend.models.net import NetShape, Shapes, SiteNetwork
-from segmend.models.packed import Packed, pack
+from segmend.models.packed import Form, Packed, pack
+from segmend.models.sites import swapped
 from segmend.models.train import device_of_choice, mixed_precision, train
 from segmend.models.views import SIZE
 from segmend.shards.reader import Benchmark
@@ -54,11 +56,13 @@ class NetworkModel:
 
     Attributes:
         image_size: Width of the pictures the network sees: `IMAGE_SIZE` or a half of it.
+        measures: Whether it is shown what can be measured on the geometry, where scores are asked.
         takes_backbone: Whether it can be built on a backbone by name.
         backbone: The one it is built on; None for its own.
     """
 
     image_size = SIZE
+    measures = False
     takes_backbone = False
 
     def __init__(self) -> None:
@@ -95,6 +99,9 @@ class NetworkModel:
                 chosen = settings.chosen(rows.hashes)
                 lessons[task.name] = Lesson(rows, held, swap=task.dual, chosen=chosen)
                 _check_classes(task, lessons[task.name])
+                if rows.measures is not None and session.start is None:
+                    measured = rows.measures[lessons[task.name].rows]
+                    net.scale(task.name, torch.from_numpy(measured))
             trained = train(net, lessons, settings, session)
             self._net = net
             self._speed = {
@@ -112,7 +119,7 @@ class NetworkModel:
     ) -> Answers:
         """Probability of label 1, or side B of every view, for every row."""
         net = self._net
-        if net is None or net.shapes.get(task.name) != self._shape(task):
+        if net is None or net.shapes.get(task.name) != self.shape(task):
             learnt = "it was never trained" if net is None else f"it learnt {', '.join(net.shapes)}"
             raise BadInputError(
                 f"this model cannot answer '{task.name}'",
@@ -171,7 +178,7 @@ class NetworkModel:
 
     def _new(self, tasks: Sequence[Task], settings: TrainSettings, session: Session) -> SiteNetwork:
         """A network whose weights depend on the seed alone, or are those to start from."""
-        shapes: dict[str, NetShape] = {task.name: self._shape(task) for task in tasks}
+        shapes: dict[str, NetShape] = {task.name: self.shape(task) for task in tasks}
         net = new_net(self, shapes, seed=settings.seed)
         if session.start is not None:
             _load(net, session.start)
@@ -180,7 +187,8 @@ class NetworkModel:
     def _views(self, task: Task) -> tuple[str, ...]:
         return () if self._inputs == "em" else task.views
 
-    def _shape(self, task: Task) -> NetShape:
+    def shape(self, task: Task) -> NetShape:
+        """What a task asks of the network."""
         masks = task.target_kind == "split_mask"
         if masks and self._inputs == "em":
             raise BadInputError(
@@ -189,7 +197,10 @@ class NetworkModel:
                 fix="Train with inputs geometry or both",
             )
         planes = 0 if self._inputs == "geometry" else len(task.planes)
-        return NetShape(len(self._views(task)), planes, masks=masks, dual=task.dual)
+        views = len(self._views(task))
+        measured = self.measures and views and not masks and self._inputs != "pictures"
+        measures = len(feature_names(dual=task.dual)) if measured else 0
+        return NetShape(views, planes, masks=masks, dual=task.dual, measures=measures)
 
     def _shown(self, task: Task) -> Task:
         """The task with what this model is shown: without EM, that is not even read."""
@@ -197,7 +208,9 @@ class NetworkModel:
 
     def _packed(self, rows: Examples, folder: Path, report: Report) -> Packed:
         folder.mkdir()
-        return pack(rows, self._views(rows.task), folder, size=self.image_size, report=report)
+        measured = self.shape(rows.task).measures > 0
+        form = Form(self._views(rows.task), self.image_size, measured)
+        return pack(rows, form, folder, report=report)
 
     def _validation(
         self, benchmark: Benchmark, task: Task, folder: Path, session: Session
@@ -241,10 +254,10 @@ class NetworkModel:
 
 
 def _log_odds(net: SiteNetwork, task: str, batch: Batch) -> Tensor:
-    odds = net.log_odds(net.ask(task, batch.pictures))
+    odds = net.log_odds(net.ask(task, batch.sites))
     if net.symmetric or not net.shapes[task].dual:
         return odds
-    return (odds + net.log_odds(net.ask(task, swapped_images(*batch.pictures)))) / 2
+    return (odds + net.log_odds(net.ask(task, swapped(batch.sites)))) / 2
 
 
 def new_net(model: NetworkModel, shapes: Shapes, *, seed: int) -> SiteNetwork:
@@ -298,7 +311,7 @@ def _check_classes(task: Task, lesson: Lesson) -> None:
 
 def _masks(net: SiteNetwork, task: str, batch: Batch) -> Tensor:
     """Side B at full resolution, bool (rows, views, 224, 224)."""
-    logits = net.ask(task, batch.pictures)
+    logits = net.ask(task, batch.sites)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     full = functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
     return full > 0

@@ -19,11 +19,27 @@ from segmend.core.sample import (
     channel,
 )
 from segmend.loaders.examples import Examples
+from segmend.models.features import feature_names, row_features
 from segmend.models.losses import IGNORE
 from segmend.models.model import Report
 from segmend.models.neck import neck_cut
 from segmend.models.views import reduce_em, reduce_geometry
 from segmend.tasks.task import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is kept of every row.
+
+    Attributes:
+        views: Geometry views: all of the task, or none.
+        size: Width and height of the pictures: `IMAGE_SIZE` or a half of it.
+        measured: Whether the geometry is measured, too.
+    """
+
+    views: tuple[str, ...]
+    size: int
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,7 @@ class Packed:
         hashes: Primary key of every row.
         species: Animal of every row: to balance by, never shown.
         views: Names of the geometry views.
+        measures: float32 (rows, features) of `row_features`; None if not asked for.
     """
 
     geometry: NDArray[np.float16]
@@ -46,14 +63,13 @@ class Packed:
     hashes: tuple[str, ...]
     views: tuple[str, ...]
     species: NDArray[np.str_]
+    measures: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.hashes)
 
 
-def pack(
-    rows: Examples, views: tuple[str, ...], folder: Path, *, size: int, report: Report
-) -> Packed:
+def pack(rows: Examples, form: Form, folder: Path, *, report: Report) -> Packed:
     """Decode every row once.
 
     Rows of a mask task are given a proposal: masks A and B, one of which is empty in a task on one
@@ -62,15 +78,15 @@ def pack(
 
     Args:
         rows: Examples of one task and split; if they have targets these are kept.
-        views: Geometry views to keep: all of the task, or none.
+        form: What to keep.
         folder: Existing folder for the memory-mapped files.
-        size: Width and height to keep: `IMAGE_SIZE` or a half of it.
         report: Told about progress.
     """
-    count, planes = len(rows), rows.task.planes
+    count, planes, views, size = len(rows), rows.task.planes, form.views, form.size
     step = IMAGE_SIZE // size
     geometry = _map(folder / "geometry", np.float16, (count, len(views), len(CHANNELS), size, size))
     em = _map(folder / "em", np.uint8, (count, len(planes), len(EM_CHANNELS), size, size))
+    measures = _unmeasured(rows, form)
     targets: list[float | NDArray[np.uint8]] = []
     for index, example in enumerate(rows):
         shown = example.inputs
@@ -78,13 +94,22 @@ def pack(
             geometry[index] = shown.geometry if step == 1 else reduce_geometry(shown.geometry)
             if rows.task.target_kind == "split_mask":
                 _propose(geometry[index], neck_cut(shown)[..., ::step, ::step])
+        if measures is not None:
+            measures[index] = row_features(shown.geometry, dual=rows.task.dual, views=shown.views)
         em[index] = np.moveaxis(shown.em, -1, 1) if step == 1 else reduce_em(shown.em)
         if example.target is not None:
             targets.append(_reduced_target(example.target, step))
         report("decoding", index + 1, count)
     kept = np.array(targets, dtype=np.float32 if rows.task.target_kind == "binary" else np.uint8)
     answers = kept if rows.targets else None
-    return Packed(geometry, em, answers, rows.hashes, views, rows.species)
+    return Packed(geometry, em, answers, rows.hashes, views, rows.species, measures)
+
+
+def _unmeasured(rows: Examples, form: Form) -> NDArray[np.float32] | None:
+    """Room for the measurements of all rows, if they are asked for."""
+    if not form.measured:
+        return None
+    return np.empty((len(rows), len(feature_names(dual=rows.task.dual))), np.float32)
 
 
 def _propose(geometry: NDArray[np.float16], cut: NDArray[np.bool_]) -> None:

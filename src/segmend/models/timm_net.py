@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from segmend.core.errors import BadInputError, MissingDependencyError, ReadFailedError
 from segmend.core.sample import EM_CHANNELS, channel
-from segmend.models.net import Pictures, Shapes, of_sites
+from segmend.models.net import Shapes, of_sites
+from segmend.models.sites import Sites
 from segmend.models.vit import PictureNetwork, mask_head, score_head
 
 _RGB = 3
@@ -93,9 +94,9 @@ class TimmNet(PictureNetwork):
         """The backbone, if it begins with ImageNet weights."""
         return self.backbone.parameters() if self.imagenet else ()
 
-    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+    def forward(self, shown: Mapping[str, Sites]) -> dict[str, Tensor]:
         """Logits by task: (sites, pictures), geometry views first; masks (sites, views, ...)."""
-        return {task: self._answer(task, *pictures) for task, pictures in shown.items()}
+        return {task: self._answer(task, sites.geometry, sites.em) for task, sites in shown.items()}
 
     def _answer(self, task: str, geometry: Tensor, em: Tensor) -> Tensor:
         sites, masks, mixed = len(geometry), self.shapes[task].masks, []

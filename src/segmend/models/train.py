@@ -198,7 +198,7 @@ def _step(pupil: Pupil, parts: Mapping[str, Batch], sizes: Mapping[str, int]) ->
     course, among = pupil.course, pupil.among
     moved = {task: part.to(among.device) for task, part in parts.items()}
     with mixed_precision(among.device):
-        out = pupil.together({task: part.pictures for task, part in moved.items()})
+        out = pupil.together({task: part.sites for task, part in moved.items()})
     rows, values = sum(sizes.values()), {}
     for task, part in moved.items():
         values[task] = pupil.loss(task, out[task].float(), part.targets).sum()
@@ -244,7 +244,7 @@ def validation_loss(
     with torch.inference_mode(), mixed_precision(device):
         for batch in in_order(rows, positions=net.shapes[task].masks, batch_size=batch_size):
             moved = batch.to(device)
-            parts.append(loss(task, net.ask(task, moved.pictures).float(), moved.targets).cpu())
+            parts.append(loss(task, net.ask(task, moved.sites).float(), moved.targets).cpu())
     values = torch.cat(parts).double().numpy()
     if rows.targets is None or rows.targets.ndim > 1:
         return float(values.mean())

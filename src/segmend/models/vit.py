@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from segmend.core.sample import EM_CHANNELS, IMAGE_SIZE
 from segmend.models.attention import Block, positions
 from segmend.models.losses import label_loss, split_mask_loss
-from segmend.models.net import Pictures, Shapes, SiteNetwork, of_sites
+from segmend.models.net import Shapes, SiteNetwork, of_sites
 from segmend.models.network import NetworkModel
+from segmend.models.sites import Sites
 from segmend.models.views import SIZE
 
 PATCH = 16
@@ -100,9 +101,9 @@ class VitNet(PictureNetwork):
             }
         )
 
-    def forward(self, shown: Mapping[str, Pictures]) -> dict[str, Tensor]:
+    def forward(self, shown: Mapping[str, Sites]) -> dict[str, Tensor]:
         """Logits by task: (sites, pictures), geometry views first; masks (sites, views, ...)."""
-        return {task: self._answer(task, *pictures) for task, pictures in shown.items()}
+        return {task: self._answer(task, sites.geometry, sites.em) for task, sites in shown.items()}
 
     def _answer(self, task: str, geometry: Tensor, em: Tensor) -> Tensor:
         sites, masks = len(geometry), self.shapes[task].masks
