@@ -1,5 +1,7 @@
 """SynEM's interface files against the tissue they were written from, in both layouts."""
 
+from dataclasses import replace as replaced
+
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -124,6 +126,25 @@ def test_scores_are_read_where_there_are_some(plain, truth, columns):
     made = read_interfaces(plain)
     np.testing.assert_allclose(made.scores, scores)
     assert made.to_table()["scores"].to_pylist()[3] == pytest.approx(scores[3].tolist())
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape"),
+    [(1, (1,)), (1, (1, 1)), (1, (2, 1)), (1, (1, 2)), (2, (2,)), (2, (2, 1)), (2, (1, 2))],
+)
+def test_scores_of_few_interfaces_keep_their_columns(tmp_path, truth, rows, shape):
+    few = replaced(
+        truth,
+        edges=truth.edges[:rows],
+        labels=truth.labels[:rows],
+        targets=truth.targets[:rows],
+        voxels=truth.voxels[:rows],
+    )
+    path, scores = tmp_path / "train.hdf5", np.random.default_rng(1).random(shape)
+    write_interfaces(path, few, columns_first=shape != (1, 2))
+    with h5py.File(path, "r+") as file:
+        file["scores"] = scores
+    np.testing.assert_array_equal(read_interfaces(path).scores, scores.reshape(rows, -1))
 
 
 def test_whole_doubles_are_ids(plain, truth):

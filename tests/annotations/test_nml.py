@@ -272,6 +272,7 @@ BAD = {
     "a position in words": (things(tree(node(z="1_000"))), "'1_000'"),
     "a position with blanks": (things(tree(node(z=" 1"))), "' 1'"),
     "a radius that is none": (things(tree(node(radius="nan"))), "'radius' is 'nan'"),
+    "an empty radius": (things(tree(node(radius=""))), "'radius' is ''"),
     "an id of 2**64": (things(tree(node(id=2**64))), "18446744073709551616"),
     "a negative id": (things(tree(node(id=-1))), "'-1', not a whole number"),
     "an id with a point": (things(tree(node(id="1.0"))), "'1.0', not a whole number"),

@@ -12,9 +12,12 @@ from segmend.annotations.annotation import Annotation, Node, Parameters, Tree
 from segmend.annotations.merger_mode import SEGMENT
 from segmend.catalog.fetching import fetch_files
 from segmend.catalog.located_tracings import LocatedTracings, locate_tracing
+from segmend.catalog.lookup import find_segments
 from segmend.catalog.record import load_record
 from segmend.core.errors import BadInputError, ReadFailedError
+from segmend.core.grid import VoxelGrid
 from segmend.testing.standins import l4dense, write_standin
+from segmend.volumes.drivers.memory import from_array
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,20 @@ def test_a_stated_segment_is_not_looked_up(dataset):
     assert made.to_table()["how"].to_pylist() == ["stated", "stated"]
     with pytest.raises(BadInputError):
         locate_tracing(tracing((0.0, 0.0, 0.0), segmentId="many"), volume)
+
+
+def test_a_corner_belongs_to_the_voxel_that_starts_there():
+    """Voxels of 11.24 nm, as the grid has them: exactly, on both sides of it."""
+    shape = (3, 400, 3)
+    labels = np.arange(1, 1 + np.prod(shape), dtype=np.uint64).reshape(shape) + np.uint64(2**63)
+    grid = VoxelGrid((28, 11.24, 11.24), (28, 0, 0), shape)
+    corners = np.array([(56.0, round(11.24 * y, 2), 11.24) for y in range(-1, 401)])
+    volume = from_array(labels, grid.voxel_size, offset=grid.offset)
+    found = find_segments(volume, corners)
+    np.testing.assert_array_equal(found.voxels, [grid.voxel_at(point) for point in corners])
+    assert found.outside.tolist() == [True, *[False] * 400, True]
+    np.testing.assert_array_equal(found.segments[1:-1], labels[1, :, 1])
+    assert find_segments(volume, np.array([[0.0, 1e300, 0.0]])).outside.all()
 
 
 def test_absent_is_not_no_segment(dataset):

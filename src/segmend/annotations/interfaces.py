@@ -210,7 +210,8 @@ def _scores(file: MatlabFile, key: str, rows: int) -> NDArray[np.float64] | None
     if not file.present([key]):
         return None
     shape = file.shape(key)
-    if len(shape) == 2 and 1 not in shape:
+    # Two scores of one interface are no column of two.
+    if len(shape) == 2 and (1 not in shape or math.prod(shape) == 2 * rows > 0):
         scores = file.matrix(key, 2, "f")
     else:
         scores = file.numbers(key, "f").reshape(-1, 1)

@@ -178,7 +178,7 @@ def _plain_node(element: Element) -> Node | None:
     except KeyError:
         return None
     radius = rest.pop("radius", None)
-    if not _PLAIN.fullmatch(f"{number} {x} {y} {z} {radius or 0}"):
+    if not _PLAIN.fullmatch(f"{number} {x} {y} {z} {0 if radius is None else radius}"):
         return None
     at = (float(x), float(y), float(z))
     return Node(int(number), at, None if radius is None else float(radius), rest, element.children)
