@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from segmend.apps.cli.train import train
+from segmend.apps.cli.main import segmend
 from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.loaders.packed.beside import Cache, cache_of, place_beside
 from segmend.loaders.packed.build import pack
@@ -121,12 +121,91 @@ def test_a_cache_that_cannot_be_used_is_named_and_left(copied: Path) -> None:
 
 
 def test_the_command_says_where_rows_come_from(copied: Path, tmp_path: Path) -> None:
-    told = ["false_split_correction", str(copied), "--model", "geometry", "--out"]
-    done = CliRunner().invoke(train, [*told, str(tmp_path / "a")], catch_exceptions=False)
+    told = ["train", "false_split_correction", str(copied), "--model", "geometry", "--out"]
+    done = CliRunner().invoke(segmend, [*told, str(tmp_path / "a")], catch_exceptions=False)
     assert f"rows are read from {place_beside(copied)}" in done.stderr
     manifest = place_beside(copied) / MANIFEST
     manifest.write_text(manifest.read_text().replace('"repaired": true', '"repaired": false'))
-    done = CliRunner().invoke(train, [*told, str(tmp_path / "b")], catch_exceptions=False)
+    done = CliRunner().invoke(segmend, [*told, str(tmp_path / "b")], catch_exceptions=False)
     assert "rows are read from the shards: " in done.stderr
     logs = [(tmp_path / name / "log.json").read_text() for name in "ab"]
     assert logs[0] == logs[1]
+
+
+def predicted(folder: Path, bench: Path, out: Path, *more: str) -> Result:
+    """What `segmend predict` does with a run."""
+    asked = ["predict", str(folder / "run"), str(bench), "--out", str(out), *more]
+    return CliRunner().invoke(segmend, asked)
+
+
+@pytest.fixture(scope="module")
+def runs(bench: Path, tmp_path_factory) -> Path:
+    """A run, and the predictions that it makes from the shards alone. Read-only."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_run(Benchmark.open(bench), (TASK,), "geometry", folder / "run", settings=QUICK)
+    alone = shutil.copytree(bench, folder / "alone")
+    assert predicted(folder, alone, folder / "plain.parquet").exit_code == 0
+    return folder
+
+
+def test_predict_reads_the_cache_that_is_named(runs: Path, copied: Path, tmp_path: Path) -> None:
+    """It and no shard, which is damaged; with the same answers to the byte."""
+    damage(copied)
+    elsewhere = place_beside(copied).rename(tmp_path / "elsewhere")
+    out = tmp_path / "answers.parquet"
+    assert predicted(runs, copied, out).exit_code != 0
+    assert not out.exists()
+    done = predicted(runs, copied, out, "--packed", str(elsewhere))
+    assert done.exit_code == 0, done.output
+    assert f"rows are read from {elsewhere}" in done.stderr
+    assert out.read_bytes() == (runs / "plain.parquet").read_bytes()
+
+
+def test_predict_refuses_a_cache_of_another_benchmark(runs, bench, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    capsule_benchmark(other, {"test": dict.fromkeys(KINDS, 1)})
+    pack(Benchmark.open(other), place_beside(other))
+    out = tmp_path / "answers.parquet"
+    for place, why in (
+        (place_beside(other), "was packed from another benchmark"),
+        (tmp_path, "is no finished packed cache"),
+    ):
+        done = predicted(runs, bench, out, "--packed", str(place))
+        assert done.exit_code != 0
+        assert f"{place} {why}" in " ".join(str(done.exception or done.stderr).split())
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pack", ".index", ".json"])
+def test_predict_names_what_is_damaged_in_a_cache(runs, copied, tmp_path, suffix: str) -> None:
+    """The command reports it; nothing is read from the shards instead."""
+    place = place_beside(copied)
+    found = next(p for p in sorted(place.rglob(f"*{suffix}")) if "train" not in p.name)
+    found.write_bytes(found.read_bytes()[:-9])
+    out = tmp_path / "answers.parquet"
+    done = predicted(runs, copied, out, "--packed", str(place))
+    assert done.exit_code != 0
+    assert str(found) in str(done.exception or done.stderr)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [
+        ("chance", "split_mask_generation"),
+        ("neck", "split_mask_generation"),
+        ("artefact", "false_split_correction"),
+        ("content", "false_merge_identification"),
+    ],
+)
+def test_models_that_learn_little_read_the_cache_too(bench, copied, tmp_path, model, task) -> None:
+    """They answer as from the shards, and cannot once the pictures of the cache are damaged."""
+    run = train_run(Benchmark.open(bench), (TASKS[task],), model, tmp_path / "run", settings=QUICK)
+    alone = Benchmark.open(shutil.copytree(bench, tmp_path / "alone"))
+    said, expected = run.predict(Benchmark.open(copied), "test"), run.predict(alone, "test")
+    np.testing.assert_array_equal(said.scores, expected.scores)
+    np.testing.assert_array_equal(said.packed_masks, expected.packed_masks)
+    for blocks in place_beside(copied).rglob("*.pack"):
+        blocks.write_bytes(bytes(blocks.stat().st_size))
+    with pytest.raises(ReadFailedError, match="CRC-32"):
+        run.predict(Benchmark.open(copied), "test")

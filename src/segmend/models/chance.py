@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,18 @@ class Chance:
         return ({"prevalence": float(self._prior[0])},)
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """The same probability for every row, or a random cut through every row."""
         # Only the silhouettes are looked at: EM is not even read.
         looked_at = replace(task, input_columns=(GEOMETRY,))
-        rows = examples(benchmark, looked_at, split, Reading(targets=False))
+        rows = examples(benchmark, looked_at, split, Reading(targets=False, packed=packed))
         hashes = tuple(map(str, rows.hashes))
         if task.target_kind == "binary":
             return Answers(hashes, scores=np.full(len(rows), self._prior[0]))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, NoSamplesError, SegmendError
 from segmend.loaders.examples import Examples, Reading, examples
-from segmend.loaders.packed.beside import cache_of
 from segmend.models.features import feature_names, row_features
 from segmend.models.model import (
     ALONE,
@@ -75,7 +74,13 @@ class GeometryBoosting:
         return log
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """Probability of label 1 for every row."""
         if self._trees is None or self._features != feature_names(dual=task.dual):
@@ -84,7 +89,7 @@ class GeometryBoosting:
                 found=f"it was {'trained on other features' if self._trees else 'never trained'}",
                 fix="Train it on this task",
             )
-        rows = _rows(benchmark, task, split, cache_of(benchmark).path)
+        rows = _rows(benchmark, task, split, packed)
         scores = _sigmoid(self._trees.log_odds(_features(rows, task, report)))
         return Answers(tuple(map(str, rows.hashes)), scores=scores)
 

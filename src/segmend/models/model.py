@@ -231,9 +231,22 @@ class Model(Protocol):
         ...
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """Answer every row of a split.
+
+        Args:
+            benchmark: Where to predict.
+            task: The question.
+            split: Which rows.
+            packed: Packed cache to read the rows from, with the same bits; None reads the shards.
+            report: Told about progress.
 
         Raises:
             NoSamplesError: if the split has no rows for the task.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from scipy.sparse.linalg import eigsh
 from segmend.core.errors import BadInputError
 from segmend.core.random import keyed_generator
 from segmend.loaders.examples import Reading, examples
-from segmend.loaders.packed.beside import cache_of
 from segmend.models.model import (
     ALONE,
     Answers,
@@ -56,11 +56,17 @@ class Neck:
         return ()
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """Side B of every view, for every row."""
         seen = replace(task, input_columns=(GEOMETRY,))  # EM is not even read
-        reading = Reading(targets=False, packed=cache_of(benchmark).path)
+        reading = Reading(targets=False, packed=packed)
         rows, masks = examples(benchmark, seen, split, reading), []
         for done, example in enumerate(rows, start=1):
             masks.append(neck_cut(example.inputs))

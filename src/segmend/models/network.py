@@ -18,7 +18,6 @@ from torch.nn import functional
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.sample import CHANNELS, EM_CHANNELS, IMAGE_SIZE
 from segmend.loaders.examples import Examples, Reading, examples
-from segmend.loaders.packed.beside import cache_of
 from segmend.metrics.calibration import apply_temperature, fit_temperature
 from segmend.models.batches import Batch
 from segmend.models.features import feature_names
@@ -115,7 +114,13 @@ class NetworkModel:
         return trained.log
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """Probability of label 1, or side B of every view, for every row."""
         net = self._net
@@ -128,7 +133,7 @@ class NetworkModel:
             )
         with TemporaryDirectory(prefix="segmend-") as place:
             folder = Path(place, split)
-            reading = Reading(targets=False, packed=cache_of(benchmark).path)
+            reading = Reading(targets=False, packed=packed)
             found = examples(benchmark, self._shown(task), split, reading)
             rows = self._packed(found, folder, report)
             if task.target_kind == "binary":

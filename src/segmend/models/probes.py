@@ -7,6 +7,7 @@ On a sound benchmark the artefact probe is at chance; the content probe is the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Probe:
     ) -> Sequence[LogRow]:
         """Choose the statistic and fit the curve, both classes counting the same."""
         (task,) = tasks
-        rows = examples(benchmark, task, "train", Reading(targets=False))
+        rows = examples(benchmark, task, "train", Reading(targets=False, packed=session.packed))
         labels = rows.labels
         if len(np.unique(labels)) < 2:
             raise NoSamplesError(
@@ -86,12 +87,18 @@ class Probe:
         return [{name: float(found[name]) for name in sorted(found)}]
 
     def predict(
-        self, benchmark: Benchmark, task: Task, split: str, *, report: Report = quiet
+        self,
+        benchmark: Benchmark,
+        task: Task,
+        split: str,
+        *,
+        packed: Path | None = None,
+        report: Report = quiet,
     ) -> Answers:
         """Probability of label 1 for every row."""
         if not self._name:
             raise BadInputError("this probe was never trained", fix="Train it first")
-        rows = examples(benchmark, task, split, Reading(targets=False))
+        rows = examples(benchmark, task, split, Reading(targets=False, packed=packed))
         table = _measured(rows, self.kind, report)
         if self._name not in table[0]:
             raise BadInputError(

@@ -98,6 +98,7 @@ class Run:
         split: str,
         *,
         task: str | None = None,
+        packed: str | Path | None = None,
         report: Report = quiet,
     ) -> Predictions:
         """Predict on a split of any benchmark, with the settings of the run.
@@ -106,14 +107,17 @@ class Run:
             benchmark: Where to predict.
             split: Which rows.
             task: Which task, if the run learnt several.
+            packed: Packed cache to read rows from; None takes the one beside the benchmark, where
+                there is one that can be used. Answers are the same.
             report: Told about progress.
 
         Raises:
             NoSamplesError: if the split has no rows for the task.
-            BadInputError: as for `task`.
+            BadInputError: as for `task`, or if the cache is none of this benchmark.
+            ReadFailedError: if a row, or the cache that was asked for, is damaged.
         """
-        asked = self.task(task)
-        answers = self.model.predict(benchmark, asked, split, report=report)
+        asked, cache = self.task(task), cache_of(benchmark, packed).path
+        answers = self.model.predict(benchmark, asked, split, packed=cache, report=report)
         return Predictions(
             task=asked.name,
             task_version=asked.version,

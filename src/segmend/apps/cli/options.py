@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,6 +27,11 @@ engine = click.option(
     default="auto",
     show_default=True,
     help="serial, processes, dask (this machine) or dask://HOST:PORT (a running scheduler).",
+)
+packed = click.option(
+    "--packed",
+    type=click.Path(path_type=Path),
+    help="Packed cache to read from (default: BENCHMARK.packed, where it is up to date).",
 )
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the plan."

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from segmend.apps.cli.options import packed
 from segmend.apps.progress import Progress
 from segmend.apps.training import baseline_of
 from segmend.core.errors import BadInputError
@@ -46,11 +47,7 @@ from segmend.tasks.registry import TASKS, tasks_named
 @click.option("--imagenet", is_flag=True, help="Begin with that backbone's ImageNet weights.")
 @click.option("--start", type=click.Path(path_type=Path), help="Run to fine-tune.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was killed.")
-@click.option(
-    "--packed",
-    type=click.Path(path_type=Path),
-    help="Packed cache to read from (default: BENCHMARK.packed, where it is up to date).",
-)
+@packed
 @click.option("--tensorboard", is_flag=True, help="Write the log for TensorBoard too.")
 def train(
     task: str,
@@ -90,11 +87,8 @@ def train(
         folder.parent.mkdir(exist_ok=True)
     with Progress(quiet=rank_here() > 0) as progress:
         progress.say(f"training {name} for {task} on {benchmark}")
-        cache = cache_of(opened, packed)
-        if cache.path is not None:
-            progress.say(f"rows are read from {cache.path}")
-        elif cache.why_not:
-            progress.say(f"rows are read from the shards: {cache.why_not}")
+        if told := cache_of(opened, packed).told:
+            progress.say(told)
         run = train_run(
             opened,
             tasks,

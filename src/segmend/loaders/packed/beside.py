@@ -24,6 +24,13 @@ class Cache:
     path: Path | None
     why_not: str = ""
 
+    @property
+    def told(self) -> str:
+        """Where rows are read from, in words; empty where there is no choice."""
+        if self.path is not None:
+            return f"rows are read from {self.path}"
+        return self.why_not and f"rows are read from the shards: {self.why_not}"
+
 
 def place_beside(folder: Path) -> Path:
     """Where the packed cache of a benchmark lies unless it is put elsewhere."""
