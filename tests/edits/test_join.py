@@ -43,6 +43,7 @@ def details(**changes):
     } | changes
 
 
+MERGED = details(added_edges=[[11, 12]], removed_edges=[], roots=[])
 SEEN = Evidence(before=(BIG + 1,), after=(BIG + 2, BIG + 3), final=BIG + 9)
 
 
@@ -142,6 +143,12 @@ def test_without_a_credible_time_that_of_its_new_roots_counts(bad):
         ([row()], details(source_coords=None), SEEN, "unreadable"),
         ([row()], details(source_coords=[[1, 2]]), SEEN, "unreadable"),
         ([row()], details(removed_edges=[[1.5, 2]]), SEEN, "unreadable"),
+        ([row(before_root_ids=[])], details(), SEEN, "roots before"),
+        ([row(before_root_ids=[0])], details(), SEEN, "roots before"),
+        ([row(after_root_ids=[0, BIG + 2])], details(), SEEN, "new roots"),
+        ([row(is_merge=True, before_root_ids=[0, BIG + 1])], MERGED, SEEN, "roots before"),
+        ([row(is_merge=True, after_root_ids=[0])], MERGED, SEEN, "new roots"),
+        ([row(before_root_ids=[2**64])], details(), SEEN, "unreadable"),
         ([row(before_root_ids=[float(BIG)])], details(), SEEN, "unreadable"),
         ([row(timestamp="soon")], details(), SEEN, "unreadable"),
         ([{"operation_id": 5}], details(), SEEN, "unreadable"),

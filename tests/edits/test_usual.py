@@ -28,7 +28,7 @@ UNTIL = datetime.fromtimestamp(1_700_000_000, UTC)
 T_MS = 1_650_000_000_123
 BIG = 2**64 - 9
 
-few = st.lists(st.sampled_from([0, 1, 2, 3, BIG]), max_size=3)
+few = st.lists(st.sampled_from([0, 1, 2, 3, BIG, 2**64]), max_size=3)
 ids = few | few.map(lambda one: [str(v) for v in one]) | st.none() | st.just([1.5])
 clicks = st.lists(
     st.lists(st.integers(0, 500) | st.just(0.5) | st.none(), min_size=2, max_size=3), max_size=2
@@ -61,7 +61,8 @@ def answers(draw: st.DrawFn) -> Answers:
         }
         for nth in range(draw(st.integers(1, 2)))
     ]
-    edges = mostly([[11, 12]], st.sampled_from([[], None, [["11", "12"]], [[1]], [[11, 12, 13]]]))
+    odd_edges = [[], None, [["11", "12"]], [[1]], [[11, 12, 13]], [[2**64, 1]]]
+    edges = mostly([[11, 12]], st.sampled_from(odd_edges))
     details = {
         "added_edges" if mostly(merge, st.booleans()) else "removed_edges": edges,
         "roots": mostly(after, ids),
@@ -92,6 +93,10 @@ def test_a_usual_operation_is_what_the_slow_way_makes_of_it(one, check):
     slow = joined_slowly(one, joiner)
     assert quick in (None, slow)
     assert joined(one, joiner) == slow
+    if isinstance(slow, Joined):  # what a frozen history can hold
+        for roots in (slow.before, slow.after):
+            assert roots == tuple(sorted(set(roots)))
+            assert 0 < roots[0] <= roots[-1] < 2**64
 
 
 def test_most_of_a_history_is_usual_and_the_same_with_every_defect(

@@ -314,12 +314,15 @@ def kind_of(rows: list[dict[str, Any]], details: dict[str, Any]) -> EditKind:
 
 def _agreed(rows: list[dict[str, Any]], applied: list[str]) -> tuple[int, ...]:
     """The roots before: every log that names the operation must say the same."""
-    said = {tuple(sorted(as_id(r) for r in row["before_root_ids"])) for row in rows}
+    said = {tuple(sorted({as_id(r) for r in row["before_root_ids"]})) for row in rows}
     if len(said) != 1:
         raise Contradiction("inconsistent: roots before", f"the logs say {sorted(said)}")
+    (before,) = said
+    if not before or not before[0]:
+        raise Contradiction("inconsistent: roots before", f"{list(before)}, and 0 is none")
     if len(rows) > 1:
         applied.append(LISTED_TWICE)
-    return said.pop()
+    return before
 
 
 def _after(
@@ -342,6 +345,8 @@ def _after(
             applied.append(FILLED[name])
     if kind == "merge" and len(found) > 1:
         raise Contradiction("inconsistent: new roots", f"a merge into {sorted(found)}")
+    if 0 in found:
+        raise Contradiction("inconsistent: new roots", f"{sorted(found)}, and 0 is none")
     if len(found) < needed:
         raise Contradiction("inconsistent: one new root", f"a split into {sorted(found)} only")
     return tuple(sorted(found)), source

@@ -26,7 +26,9 @@ from segmend.edits.join import (
 )
 from segmend.edits.operation import EditKind
 
-Id = Annotated[int, Meta(ge=0)]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+"""An id as servers give them: not 0, and so small that its bounds are checked while decoding."""
+
 Voxel = tuple[float, float, float]
 
 
@@ -77,13 +79,13 @@ def usual(
     except msgspec.DecodeError:
         return None
     first = rows[0]
-    before, merge = sorted(first.before_root_ids), first.is_merge
+    before, merge = sorted(set(first.before_root_ids)), first.is_merge
     edges = _edges(known, merge=merge)
     if not edges or (not merge and len(before) != 1) or not _agree(rows, before, merge=merge):
         return None
     after, filled = _after(rows, known, merge=merge)
     time_ms = _time_ms(rows, known, joiner)
-    if not after or time_ms is None or not _checked(before, after, seen, joiner):
+    if not before or not after or time_ms is None or not _checked(before, after, seen, joiner):
         return None
     applied = (LISTED_TWICE,) if len(rows) > 1 else ()
     return Joined(
@@ -118,7 +120,7 @@ def _edges(known: Details, *, merge: bool) -> list[tuple[int, int]]:
 
 def _agree(rows: list[LogRow], before: list[int], *, merge: bool) -> bool:
     return len(rows) == 1 or all(
-        row.is_merge == merge and sorted(row.before_root_ids) == before for row in rows[1:]
+        row.is_merge == merge and sorted(set(row.before_root_ids)) == before for row in rows[1:]
     )
 
 
