@@ -112,7 +112,7 @@ class Examples:
         self.targets = reading.targets
         self.repaired = reading.repaired
         self.version = benchmark.version
-        self._packed = _open_packed(benchmark, reading)
+        self._packed = _open_packed(benchmark, sidecar, reading)
         self.positions = task.rows(sidecar)
         self.left_out = task.left_out(sidecar)
         chosen = sidecar.take(np.flatnonzero(np.isin(sidecar["position"], self.positions)))
@@ -298,6 +298,7 @@ def examples(benchmark: Benchmark, task: Task, split: str, reading: Reading = AL
     Raises:
         NoSamplesError: if no row of the split is routed to the task.
         BadInputError: if there is no such split, or the packed cache is not one of this benchmark.
+        VerificationError: if the sidecar says something else than when the cache was packed.
     """
     labels = task.label_columns if task.target_kind == "binary" else ()
     facts = (KEY, "task_routing", "encoding", "species", *FLAGS[benchmark.version])
@@ -323,13 +324,15 @@ def _naming(key: str) -> Iterator[None]:
         raise
 
 
-def _open_packed(benchmark: Benchmark, reading: Reading) -> PackedRows | None:
+def _open_packed(benchmark: Benchmark, sidecar: pa.Table, reading: Reading) -> PackedRows | None:
     if reading.packed is None:
         return None
     require("numba", extra="packed")
     from segmend.loaders.packed.reader import PackedRows
 
-    return PackedRows(reading.packed, benchmark, repaired=reading.repaired)
+    packed = PackedRows(reading.packed, benchmark, repaired=reading.repaired)
+    packed.check(benchmark, sidecar)
+    return packed
 
 
 def _labels(task: Task, sidecar: pa.Table) -> NDArray[np.float64] | None:

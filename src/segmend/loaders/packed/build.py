@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from segmend.core.errors import OutputError, VerificationError, require
 from segmend.core.sample import image_columns
-from segmend.loaders.examples import KEY
 from segmend.loaders.packed.files import (
     MANIFEST,
     Block,
+    Digests,
     Index,
     Manifest,
     blocks_of,
@@ -30,10 +30,9 @@ from segmend.loaders.packed.files import (
     write_index,
     write_manifest,
 )
+from segmend.loaders.packed.listed import check_shard, check_split, digests, listed_columns
 from segmend.loaders.processes import check_workers, in_processes
-from segmend.shards.checks import LABEL_COLUMNS
 from segmend.shards.reader import Benchmark
-from segmend.shards.sidecar import nullable_labels
 from segmend.store.atomic import atomic_file, output_errors
 
 Report = Callable[[int, int], None]
@@ -111,7 +110,8 @@ def pack(
     indices = {
         path: hashlib.sha256(index_path(folder, path).read_bytes()).hexdigest() for path in paths
     }
-    write_manifest(folder, Manifest(benchmark.sha256, benchmark.version, repaired, indices))
+    listed = {split: _listed(benchmark, folder, split, indices) for split in benchmark.splits}
+    write_manifest(folder, Manifest(benchmark.sha256, benchmark.version, repaired, indices, listed))
     files = [place(folder, path) for path in paths for place in (pack_path, index_path)]
     return Packing(
         rows=len(benchmark),
@@ -129,7 +129,7 @@ def _pack_shard(benchmark: Benchmark, folder: Path, repaired: bool, number: int)
     columns = image_columns(benchmark.version)
     records = np.zeros(shard.n_samples, record_dtype(len(blocks)))
     size = 0
-    _check_listed(benchmark, number, start)
+    listed = check_shard(benchmark, number)
     with ExitStack() as stack:
         stack.enter_context(output_errors(pack_path(folder, shard.path)))
         temporary = stack.enter_context(atomic_file(pack_path(folder, shard.path)))
@@ -143,33 +143,15 @@ def _pack_shard(benchmark: Benchmark, folder: Path, repaired: bool, number: int)
                 record["crc32"][i] = isal_zlib.crc32(block)
                 file.write(block)
                 size += len(block)
-    write_index(index_path(folder, shard.path), Index(shard.sha256, repaired, size, records))
+    index = Index(shard.sha256, repaired, size, listed, records)
+    write_index(index_path(folder, shard.path), index)
 
 
-def _check_listed(benchmark: Benchmark, number: int, start: int) -> None:
-    """Check that keys and labels of a shard are those of its sidecar, which loaders go by.
-
-    Raises:
-        VerificationError: if not, naming shard, row group and row.
-    """
-    shard = benchmark.shards[number]
-    if not benchmark.says_places(shard.split):  # then both are read from the shard
-        return
-    columns, positions = (KEY, *LABEL_COLUMNS), np.arange(start, start + shard.n_samples)
-    listed = benchmark.sidecar(shard.split, columns=columns)
-    first = int(listed.column("position")[0].as_py())
-    listed = listed.slice(start - first, shard.n_samples)
-    stored = nullable_labels(benchmark.read_rows(positions, columns))
-    for name in columns:
-        pairs = zip(stored.column(name).to_pylist(), listed.column(name).to_pylist(), strict=True)
-        for position, (found, told) in zip(positions.tolist(), pairs, strict=True):
-            if found != told:
-                with benchmark.naming(position):
-                    raise VerificationError(
-                        f"{name} is not what its sidecar says",
-                        found=f"it is {found}, there {told}",
-                        fix="Run `segmend verify`, and fetch or build the sidecar again",
-                    )
+def _listed(benchmark: Benchmark, folder: Path, split: str, indices: Mapping[str, str]) -> Digests:
+    """Digests of what a sidecar says, which is what its shards said when they were packed."""
+    said = benchmark.sidecar(split, columns=listed_columns(benchmark.version))
+    check_split(benchmark, folder, split, said, indices=indices)
+    return digests(said, benchmark.version)
 
 
 def _packed(

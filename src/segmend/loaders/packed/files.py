@@ -30,8 +30,11 @@ if TYPE_CHECKING:  # it needs numba
     from segmend.loaders.packed.blocks import Kind
 
 MANIFEST = "pack.json"
-FORMAT = 2
+FORMAT = 3
 """Of the files; caches of others are packed again."""
+
+Digests = dict[str, str]
+"""sha256 of what is said of rows, by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,14 @@ class Index:
         shard: sha256 of the shard.
         repaired: Whether pictures were corrected before they were packed.
         size: Bytes of the packed file.
+        listed: Digests of what the shard says of its rows (`segmend.loaders.packed.listed`).
         records: One record per row (`record_dtype`).
     """
 
     shard: str
     repaired: bool
     size: int
+    listed: Digests
     records: NDArray[Any]
 
 
@@ -115,6 +120,7 @@ def write_index(path: Path, index: Index) -> None:
         "shard": index.shard,
         "repaired": index.repaired,
         "size": index.size,
+        "listed": index.listed,
         "rows": len(index.records),
     }
     with atomic_file(path) as temporary:
@@ -137,9 +143,15 @@ def read_index(path: Path, blocks: int, *, sha256: str | None = None) -> Index:
         head, _, body = content.partition(b"\n")
         facts = json.loads(head)
         records = np.frombuffer(body, record_dtype(blocks))
-        index = Index(str(facts["shard"]), bool(facts["repaired"]), int(facts["size"]), records)
         same_format = (facts["format"], facts["rows"]) == (FORMAT, len(records))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        index = Index(
+            shard=str(facts["shard"]),
+            repaired=bool(facts["repaired"]),
+            size=int(facts["size"]),
+            listed=_digests(facts["listed"]),
+            records=records,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, str(error)) from error
     ends = records["start"] + records["length"].sum(axis=1, dtype=np.uint64)
     if not same_format or (ends > index.size).any():
@@ -158,12 +170,14 @@ class Manifest:
         version: Schema of the rows.
         repaired: Whether known faults were corrected before packing.
         indices: sha256 of every index by path of its shard, in order.
+        listed: Digests of what is said of the rows of every split.
     """
 
     benchmark: str
     version: SchemaVersion
     repaired: bool
     indices: dict[str, str]
+    listed: dict[str, Digests]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -173,6 +187,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "benchmark_sha256": manifest.benchmark,
         "schema": manifest.version,
         "repaired": manifest.repaired,
+        "listed": manifest.listed,
         "indices": manifest.indices,
     }
     with atomic_file(folder / MANIFEST) as temporary:
@@ -195,22 +210,33 @@ def read_manifest(folder: Path, benchmark: Benchmark) -> Manifest:
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        indices = {str(name): str(digest) for name, digest in facts["indices"].items()}
-        made_from, repaired = str(facts["benchmark_sha256"]), bool(facts["repaired"])
-        written, version = facts["format"], facts["schema"]
+        written = int(facts["format"])
+        manifest = Manifest(
+            benchmark=str(facts["benchmark_sha256"]),
+            version=facts["schema"],
+            repaired=bool(facts["repaired"]),
+            indices=_digests(facts["indices"]),
+            listed={
+                str(split): _digests(found)
+                for split, found in (facts["listed"] if written == FORMAT else {}).items()
+            },
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, repr(error)) from error
-    listed = [shard.path for shard in benchmark.shards]
-    if (written, made_from, version) != (FORMAT, benchmark.sha256, benchmark.version) or list(
-        indices
-    ) != listed:
+    found = (written, manifest.benchmark, manifest.version, list(manifest.indices))
+    paths = [shard.path for shard in benchmark.shards]
+    if found != (FORMAT, benchmark.sha256, benchmark.version, paths):
         raise BadInputError(
             f"{folder} was packed from another benchmark, or by another segmend",
-            found=f"from {made_from[:12]} in format {written}, not {benchmark.sha256[:12]} in "
-            f"format {FORMAT}",
+            found=f"from {manifest.benchmark[:12]} in format {written}, not "
+            f"{benchmark.sha256[:12]} in format {FORMAT}",
             fix=f"Run: segmend pack {benchmark.source.url} --out {folder}",
         )
-    return Manifest(made_from, benchmark.version, repaired, indices)
+    return manifest
+
+
+def _digests(facts: Any) -> Digests:
+    return {str(name): str(digest) for name, digest in facts.items()}
 
 
 def is_current(folder: Path, shard: ShardRecord, blocks: int, *, repaired: bool) -> bool:

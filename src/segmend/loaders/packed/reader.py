@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.loaders.packed.blocks import DENSE, unpack_block
 from segmend.loaders.packed.files import (
+    MANIFEST,
     Index,
     beginnings,
     blocks_of,
@@ -28,6 +30,7 @@ from segmend.loaders.packed.files import (
     read_manifest,
 )
 from segmend.loaders.packed.kernels import unpack_row
+from segmend.loaders.packed.listed import check_split, digests
 from segmend.shards.reader import Benchmark
 
 _OPEN_FILES = 64
@@ -153,6 +156,7 @@ class PackedRows:
             )
         self._blocks = blocks_of(benchmark.version)
         self._indices = manifest.indices
+        self._listed = manifest.listed
         self._shards = tuple(manifest.indices)
         counts = [shard.n_samples for shard in benchmark.shards]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -170,6 +174,26 @@ class PackedRows:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open_nothing()
+
+    def check(self, benchmark: Benchmark, listed: pa.Table) -> None:
+        """Check that a sidecar still says of its rows what it said when they were packed.
+
+        Args:
+            benchmark: Where it is.
+            listed: All rows of the sidecar of one split, with ``position``.
+
+        Raises:
+            VerificationError: if not, naming the shard, and if that was left alone the row.
+        """
+        if not len(listed):
+            return
+        first = int(np.searchsorted(self._starts, listed["position"][0].as_py(), side="right")) - 1
+        split, known = benchmark.shards[first].split, self._listed
+        said = digests(listed, benchmark.version)
+        if said.items() <= known.get(split, {}).items():
+            return
+        check_split(benchmark, self.folder, split, listed, indices=self._indices)
+        raise damaged(self.folder / MANIFEST, f"its digests of split {split} are others")
 
     def blocks(self, column: str, views: Iterable[int] = (0,)) -> tuple[int, ...]:
         """Numbers of the blocks that hold a column, or some views of it."""
