@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage.segmentation import find_boundaries
 from torch.utils.data import DataLoader
 
 import segmend as sg
 from segmend.catalog.labels import IGNORED, LabelSpec
 from segmend.core.errors import BadInputError, GridMismatchError, NoSamplesError, UnknownNameError
 from segmend.patches.augment import CutOut, Flips, Intensity, Sections
+from segmend.patches.deform import Elastic, Misalignment
 from segmend.patches.patches import collate
 from segmend.patches.resample import linear, nearest
-from segmend.patches.sampling import MaskedStarts, box_sums
+from segmend.patches.sampling import MaskedStarts, Query, box_sums
 from segmend.patches.sources import Source
 from segmend.volumes.drivers.memory import MemoryDriver
 from segmend.volumes.volume import Volume
@@ -117,21 +119,79 @@ def test_ids_never_pass_through_floats():
     assert sample["labels"].dtype == torch.int64
     assert sorted(sample["ids"].tolist()) == [0, HUGE, HUGE + 1]
     back = sample["ids"][sample["labels"].numpy()]
-    found, _ = patches.mix.sources[0].read_labels(query.voxels)
-    stored = found.ids[found.labels]
+    stored, _ = patches.mix.sources[0].read_labels(query.voxels)
     assert sorted(Counter(back.ravel().tolist()).items()) == sorted(
         Counter(stored.ravel().tolist()).items()
     )
 
 
-def test_targets_are_the_same_without_labels():
-    parts = {"targets": [sg.Boundaries()], "augment": [Flips()]}
-    whole = sg.Patches(source(), (10, 24, 28), **parts)
-    bare = sg.Patches(source(), (10, 24, 28), **parts, labels=False)
-    query = sg.RandomSampler(whole.mix, whole.size, 5)[3]
-    left_out = set(whole[query]) - set(bare[query])
-    assert left_out == {"labels", "ids"}
-    assert torch.equal(whole[query]["boundaries"], bare[query]["boundaries"])
+class Remembering:
+    """Memory of which one corner is certified absent."""
+
+    def __init__(self, array):
+        self.inner = MemoryDriver(array, sg.VoxelGrid((30, 6, 6), (0, 0, 0), array.shape), "memory")
+        self.dtype, self.grid, self.source = array.dtype, self.inner.grid, "memory"
+
+    def read(self, voxels, out):
+        self.inner.read(voxels, out)
+        absent = voxels.intersect(sg.VoxelBox((0, 0, 0), (3, 9, 11)))
+        return [absent] if absent else []
+
+
+def ids_with_gaps(dtype):
+    """Boxes of ids as large as the dtype holds; 0 is background, 5 and the largest are invalid."""
+    most, draw = np.iinfo(dtype).max, np.random.default_rng(3)
+    labels = np.zeros((10, 24, 28), dtype)
+    for number in [5, most, *draw.integers(most // 2, most, 30, dtype=dtype)]:
+        z, y, x = (int(draw.integers(n - 3)) for n in labels.shape)
+        labels[z : z + 4, y : y + 9, x : x + 8] = number
+    return labels, LabelSpec("instance", invalid=(5, int(most), 2**64 - 2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.uint64])
+@pytest.mark.parametrize("change", [Flips(), Elastic(chance=1.0), Misalignment(0.5)])
+def test_targets_are_the_same_without_labels(dtype, change):
+    # Without labels ids stay as stored, with them they are dense.
+    labels, spec = ids_with_gaps(dtype)
+    targets = [
+        sg.Boundaries("inner"),
+        sg.Boundaries("thick", name="thick"),
+        sg.Binary(),
+        sg.Affinities([(1, 0, 0), (0, -3, 2)], zero_is="boundary"),
+        sg.Affinities([(0, 0, 1)], name="known"),
+    ]
+    made = source(labels=Volume(Remembering(labels)), spec=spec)
+    whole, bare = (
+        sg.Patches(made, (7, 20, 20), targets=targets, augment=[change], labels=wanted)
+        for wanted in (True, False)
+    )
+    for query in sg.RandomSampler(whole.mix, whole.size, 12):
+        one, other = whole[query], bare[query]
+        assert set(one) - set(other) == {"labels", "ids"}
+        ids = one["ids"][one["labels"].numpy()]
+        assert not set(ids.ravel().tolist()) & set(spec.invalid)
+        assert np.array_equal(one["thick"][0], find_boundaries(ids, connectivity=1))
+        for target in targets:
+            for key in (target.name, f"{target.name}_valid"):
+                assert torch.equal(one[key], other[key]), key
+    query = Query(0, sg.VoxelBox((0, 0, 0), (7, 20, 20)))
+    seen = bare.answer(query, augmented=False)["binary_valid"][0].numpy().astype(bool)
+    stored = labels[:7, :20, :20]
+    expected = ~np.isin(stored, [5, np.iinfo(dtype).max])
+    expected[:3, :9, :11] = False
+    assert np.array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u4", "uint32", "int64", "uint64"])
+def test_values_that_are_no_segments_become_nothing_whatever_their_width(dtype):
+    labels = np.random.default_rng(2).integers(1, 9, (4, 6, 8)).astype(dtype)
+    spec = LabelSpec("instance", background=3, invalid=(7, 2**64 - 1))
+    made = source((4, 6, 8), labels=volume(labels), spec=spec)
+    ids, known = made.read_labels(made.voxels)
+    assert ids.dtype.kind == "u"
+    assert ids.dtype.itemsize == labels.dtype.itemsize
+    assert np.array_equal(ids, np.where(np.isin(labels, (3, 7)), 0, labels))
+    assert np.array_equal(known, labels != 7)
 
 
 def test_image_and_labels_move_together_and_unequal_axes_are_never_swapped():
@@ -268,7 +328,7 @@ def test_contact_samples_hold_two_segments():
     made = source((10, 24, 40))
     sampler = sg.RandomSampler(one(made), (4, 8, 8), 100, want="contact")
     for query in sampler:
-        ids = made.read_labels(query.voxels)[0].labels
+        ids, _ = made.read_labels(query.voxels)
         assert len(np.unique(ids[ids > 0])) == 2
     starts = {query.voxels.start[2] for query in sampler}
     assert starts == set(range(13, 20))

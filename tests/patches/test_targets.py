@@ -13,6 +13,7 @@ import segmend as sg
 from segmend.core.errors import BadInputError
 from segmend.patches.relabel import dense
 from segmend.patches.targets import Truth
+from segmend.patches.turns import in_order
 
 
 def truth(labels, known=None, voxel_size=(30.0, 6.0, 6.0)):
@@ -87,6 +88,55 @@ def test_boundaries_are_those_of_scikit_image(blobs, mode):
     values, valid = sg.Boundaries(mode).of(truth(blobs))
     assert np.array_equal(values[0], find_boundaries(blobs, mode=mode, connectivity=1))
     assert valid.all()
+
+
+STEPS = st.tuples(*[st.sampled_from([slice(None), slice(None, None, -1), slice(1, None, 2)])] * 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hnp.array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=11),
+    st.sampled_from(["int32", "uint8", "uint16", "uint32", "uint64"]),
+    STEPS,
+    st.permutations(range(3)),
+    st.integers(0, 2**32),
+)
+def test_targets_that_compare_take_ids_of_any_width_however_they_lie(
+    shape, dtype, steps, axes, seed
+):
+    draw, most = np.random.default_rng(seed), np.iinfo(dtype).max
+    few = np.array([0, 1, most - 1, most, most // 2], dtype)
+    ids = np.ascontiguousarray(draw.choice(few, shape).repeat(2, 2)).transpose(axes)[steps]
+    known = (draw.random(ids.shape) < 0.9).astype(np.uint8)
+    for mode in ("thick", "inner"):
+        values, valid = sg.Boundaries(mode).of(Truth(ids, known, None, (1.0, 1.0, 1.0)))
+        numbers = np.searchsorted(few[[0, 1, 4, 2, 3]], ids)
+        assert np.array_equal(values[0], find_boundaries(numbers, mode=mode, connectivity=1))
+        assert np.array_equal(valid[0], known)
+    if dtype == "int32":  # which says that ids are dense
+        return
+    small = dense(ids).labels
+    for target in (sg.Affinities([(1, 0, -1)]), sg.Affinities([(0, 1, 0)], zero_is="boundary")):
+        got = target.of(Truth(ids, known, None, (1.0, 1.0, 1.0)))
+        expected = target.of(Truth(small, known, None, (1.0, 1.0, 1.0)))
+        assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.array_shapes(min_dims=3, max_dims=3, max_side=40),
+    st.sampled_from(["bool", "int8", "uint8", "float32", "int64", "uint64"]),
+    STEPS,
+    st.permutations(range(3)),
+)
+def test_patches_are_brought_into_order_as_numpy_does(shape, dtype, steps, axes):
+    values = (np.arange(np.prod(shape)) % 127).astype(dtype).reshape(shape)
+    turned = values.transpose(axes)[steps]
+    for wanted in (None, np.int64):
+        got = in_order(turned, wanted)
+        assert got.flags.c_contiguous
+        assert got.dtype == (wanted or dtype)
+        assert np.array_equal(got, turned)
 
 
 def test_signed_distance_is_that_of_scipy_per_segment(blobs):
@@ -187,14 +237,22 @@ def test_dense_labels_and_their_table_give_the_ids_back(ids, seed):
     assert np.array_equal(found.labels == 0, labels == 0)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u4", "uint32", "int64", "uint64"])
-def test_values_that_are_no_segments_become_nothing_whatever_their_width(dtype):
-    labels = np.random.default_rng(2).integers(0, 9, (4, 6, 8)).astype(dtype)
-    found = dense(labels, (3, 7))
-    expected = np.where(np.isin(labels, (3, 7)), 0, labels).astype(np.uint64)
-    assert found.ids.dtype == np.uint64
-    assert np.array_equal(found.ids[found.labels], expected)
-    assert not {3, 7} & set(found.ids.tolist())
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.array_shapes(min_dims=3, max_dims=3, max_side=40),
+    st.sampled_from(["uint8", "uint16", ">u4", "uint32", "int64", "uint64"]),
+    st.integers(1, 400),
+    st.integers(0, 2**32),
+)
+def test_dense_labels_number_ids_as_they_first_occur(shape, dtype, many, seed):
+    draw = np.random.default_rng(seed)
+    ids = draw.integers(0, np.iinfo(dtype).max, many, np.dtype(dtype).newbyteorder("="))
+    labels = draw.choice(ids, shape).astype(dtype)
+    found, numbers = dense(labels), {0: 0}
+    for value in labels.ravel().tolist():
+        numbers.setdefault(value, len(numbers))
+    assert found.ids.tolist() == list(numbers)
+    assert np.array_equal(found.ids[found.labels], labels)
 
 
 def test_more_ids_than_the_first_table_holds():

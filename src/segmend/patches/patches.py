@@ -19,10 +19,12 @@ from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, NoSamplesError
 from segmend.core.ids import Ids
 from segmend.core.random import keyed_generator
+from segmend.patches.relabel import dense
 from segmend.patches.resample import linear, nearest
 from segmend.patches.sampling import Query, patch_size
 from segmend.patches.sources import Mix, Source
-from segmend.patches.targets import Semantic, Target, Truth, check_targets
+from segmend.patches.targets import COMPARING, Semantic, Target, Truth, check_targets
+from segmend.patches.turns import in_order
 
 Augmentation = Callable[
     [list[NDArray[Any]], tuple[float, float, float], np.random.Generator], list[NDArray[Any]]
@@ -76,6 +78,7 @@ class Patches(Dataset[Sample]):
         self.targets = tuple(targets)
         self.augment = tuple(augment)
         self.labels = labels
+        self._dense = labels or not all(type(target) in COMPARING for target in self.targets)
         self._process = os.getpid()
         check_targets(self.targets)
         for source in self.mix.sources:
@@ -123,10 +126,10 @@ class Patches(Dataset[Sample]):
             arrays = change(arrays, voxel_size, draw)
         image = arrays.pop(0)
         labels, known, classes = (None if a is None else arrays.pop(0) for a in layers)
-        sample: Sample = {"image": _tensor(image[None])}
+        sample: Sample = {"image": _tensor(in_order(image))[None]}
         self._add_truth(sample, voxel_size, (labels, known, classes))
         if labels is not None and self.labels:
-            sample["labels"] = torch.from_numpy(labels.astype(np.int64))
+            sample["labels"] = torch.from_numpy(in_order(labels, np.int64))
             sample["ids"] = ids
         return sample | {
             "dataset": source.name,
@@ -138,22 +141,24 @@ class Patches(Dataset[Sample]):
     def _layers(
         self, source: Source, query: Query
     ) -> tuple[NDArray[Any], list[NDArray[Any] | None], Ids]:
-        """Image; dense labels, where they are known, classes, resampled where the mix says so; ids.
+        """Image; labels, where they are known, classes, resampled where the mix says so; ids.
 
-        Labels are made dense at once: 4 bytes a voxel are moved faster than 8.
+        Labels that must be dense are made so at once: 4 bytes a voxel are moved faster than 8.
         """
         image, stored = source.read_image(query.voxels)
-        small = known = None
+        labels = known = None
         ids = np.zeros(1, np.uint64)
         if source.labels is not None:
-            found, known = source.read_labels(query.voxels)
-            small, ids = found.labels, found.ids
+            labels, known = source.read_labels(query.voxels)
+            if self._dense:
+                found = dense(labels)
+                labels, ids = found.labels, found.ids
             if stored is not None:
                 known = known & stored.view(np.uint8)
         classes = source.read_classes(query.voxels)
         if classes is not None and stored is not None:
             classes = np.where(stored, classes, np.uint8(IGNORED))
-        layers = [small, known, classes]
+        layers = [labels, known, classes]
         scale = self.mix.scale(source)
         if scale == (1.0, 1.0, 1.0):
             return image, layers, ids
@@ -166,10 +171,13 @@ class Patches(Dataset[Sample]):
         voxel_size: tuple[float, float, float],
         layers: tuple[NDArray[Any] | None, ...],
     ) -> None:
-        labels, known, classes = (None if a is None else np.ascontiguousarray(a) for a in layers)
-        small = np.zeros(self.size, np.int32) if labels is None else labels
-        seen = np.zeros(self.size, np.uint8) if known is None else known
-        truth = Truth(small, seen, classes, voxel_size)
+        labels, known, classes = layers
+        if labels is None or known is None:
+            labels, known = np.zeros(self.size, np.int32), np.zeros(self.size, np.uint8)
+        if self._dense:
+            labels = in_order(labels)
+        classes = None if classes is None else in_order(classes)
+        truth = Truth(labels, in_order(known), classes, voxel_size)
         for target in self.targets:
             values, valid = target.of(truth)
             sample[target.name] = _tensor(values)
@@ -317,6 +325,6 @@ def _answers(patches: Patches, queries: Iterable[Query], threads: int) -> Iterat
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    # Flips are views with negative strides, which torch refuses; masks may be read-only views.
+    # Torch refuses views with negative strides; masks may be read-only views.
     whole = np.ascontiguousarray(values)
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())

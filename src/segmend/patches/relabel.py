@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.ids import Ids, unsigned
+
+SHORT = 32
+"""Shorter rows are taken several at a time: any distance between like voxels would do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,60 +28,70 @@ class Dense:
     ids: Ids
 
 
-def dense(labels: NDArray[Any], nothing: Collection[int] = ()) -> Dense:
+def dense(labels: NDArray[Any]) -> Dense:
     """Relabel densely, in the width in which the ids are stored.
 
     Args:
         labels: Ids, any integer dtype, ``(z, y, x)``; 0 is background.
-        nothing: Other values that stand for no segment; they become 0.
 
     Raises:
         BadInputError: if they are no ids (floats, negative numbers).
     """
     ids = np.ascontiguousarray(unsigned(labels))
     small = np.empty(ids.shape, np.int32)
-    table = _number(ids.ravel(), np.array([*nothing], np.uint64), small.ravel())
-    return Dense(small, table)
+    width = max(1, ids.shape[-1])
+    step = -(-SHORT // width) * width
+    differs = np.zeros(-(-step // 8), np.uint64)
+    return Dense(small, _number(ids.ravel(), step, differs, small.ravel()))
 
 
 @numba.njit(cache=True, nogil=True)
-def _number(ids, nothing, small):  # type: ignore[no-untyped-def]
-    size = 1024
-    slots = np.zeros(size, np.int32)  # positions in the table; 0: free
+def _number(ids, width, differs, small):  # type: ignore[no-untyped-def]
+    """Row by row: most voxels have the id of the row before, and its number is copied.
+
+    Args:
+        ids: Flat, unsigned.
+        width: Voxels of a row; the last may have fewer.
+        differs: Zeros, one bit of eight for each voxel of a row.
+        small: int32, as long as ids; written wholly.
+    """
+    slots = np.zeros(1024, np.int32)  # positions in the table; 0: free
     table = np.zeros(512, np.uint64)
     count = 1
-    i = 0
-    while i < ids.size:
-        value = np.uint64(ids[i])
-        number = np.int32(0)
-        if value != 0 and not _within(nothing, value):
-            at = _slot(slots, table, value)
-            if slots[at] == 0:
-                if count == table.size:
-                    table = _doubled(table)
-                    size *= 2
-                    slots = np.zeros(size, np.int32)
-                    for k in range(1, count):
-                        slots[_slot(slots, table, table[k])] = k
-                    at = _slot(slots, table, value)
-                table[count] = value
-                slots[at] = count
-                count += 1
-            number = slots[at]
-        first = i
-        while i < ids.size and ids[i] == value:  # a run of one id costs one look-up
-            i += 1
-        for k in range(first, i):
-            small[k] = number
+    flags = differs.view(np.uint8)
+    for start in range(0, ids.size, width):
+        row, out = ids[start : start + width], small[start : start + width]
+        flags[row.size :] = 0
+        if start:
+            above, numbers = ids[start - width : start], small[start - width : start]
+            for x in range(row.size):
+                out[x] = numbers[x]
+            for x in range(row.size):
+                flags[x] = row[x] != above[x]
+        else:
+            flags[: row.size] = 1
+        while count + width > table.size:
+            slots, table = _grown(slots, table, count)
+        for word in range(differs.size):  # 8 flags at a time: most words are empty
+            if differs[word]:
+                for x in range(8 * word, min(8 * word + 8, row.size)):
+                    if flags[x]:
+                        same = x > 0 and row[x] == row[x - 1]
+                        out[x] = out[x - 1] if same else _number_of(slots, table, count, row[x])
+                        count = max(count, out[x] + 1)
     return table[:count].copy()
 
 
 @numba.njit(cache=True, nogil=True)
-def _within(few, value):  # type: ignore[no-untyped-def]
-    for other in few:  # noqa: SIM110  numba compiles no any() of a generator
-        if other == value:
-            return True
-    return False
+def _number_of(slots, table, count, value):  # type: ignore[no-untyped-def]
+    """The number of an id: its own, 0 for 0, or the next one, which it then has."""
+    if value == 0:
+        return np.int32(0)
+    at = _slot(slots, table, np.uint64(value))
+    if slots[at] == 0:
+        slots[at] = count
+        table[count] = value
+    return slots[at]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -93,7 +105,11 @@ def _slot(slots, table, value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _doubled(table):  # type: ignore[no-untyped-def]
+def _grown(slots, table, count):  # type: ignore[no-untyped-def]
+    """Room for twice as many ids."""
     larger = np.zeros(2 * table.size, table.dtype)
     larger[: table.size] = table
-    return larger
+    slots = np.zeros(2 * slots.size, np.int32)
+    for k in range(1, count):
+        slots[_slot(slots, larger, larger[k])] = k
+    return slots, larger

@@ -213,8 +213,8 @@ class RandomSampler:
         if self.want == "contact":
             if source.labels is None:
                 raise BadInputError(f"'{source.name}' has no labels to look for contact in")
-            found, _ = source.read_labels(source.voxels)
-            return [MaskedStarts(source, contact_counts(found.labels, size))]
+            ids, _ = source.read_labels(source.voxels)
+            return [MaskedStarts(source, contact_counts(ids, size))]
         mask = source.mask(self.want)
         if mask.all():
             return [AnyStart(source.voxels, size)]

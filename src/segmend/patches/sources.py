@@ -16,9 +16,8 @@ from segmend.catalog.labels import IGNORED, VOCABULARY, LabelSpec, no_segments
 from segmend.core.box import Box, Point, Triple, VoxelBox, picometres
 from segmend.core.errors import BadInputError, GridMismatchError
 from segmend.core.grid import VoxelGrid
-from segmend.core.ids import as_ids
+from segmend.core.ids import unsigned
 from segmend.core.registry import unknown_name
-from segmend.patches.relabel import Dense, dense
 from segmend.patches.resample import scale_of
 from segmend.volumes.volume import Block, Volume
 
@@ -103,8 +102,10 @@ class Source:
         block = self.image.read_voxels(voxels)
         return block.data, None if block.coverage.complete else block.coverage.mask()
 
-    def read_labels(self, voxels: VoxelBox) -> tuple[Dense, NDArray[np.uint8]]:
-        """Dense labels with background and invalid 0, and 1 where the layer says something, uint8.
+    def read_labels(self, voxels: VoxelBox) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """Ids with background and invalid 0, and 1 where the layer says something, uint8.
+
+        Ids are unsigned, as wide as they are stored. The mask is read-only where all is known.
 
         Raises:
             ReadFailedError: if voxels cannot be read.
@@ -113,13 +114,16 @@ class Source:
         assert self.labels is not None
         block = self._block(self.labels, voxels)
         nothing = no_segments(block.data, self.spec, source=self.labels.source)
-        found = dense(block.data, nothing)
-        known = np.ones(found.labels.shape, np.uint8)
-        if self.spec.invalid:
-            known[np.isin(as_ids(block.data), np.array(self.spec.invalid, np.uint64))] = 0
+        ids = unsigned(block.data)  # of this read alone
+        known = np.broadcast_to(np.uint8(1), ids.shape)
         if not block.coverage.complete:
-            known &= block.coverage.mask().view(np.uint8)
-        return found, known
+            known = block.coverage.mask().view(np.uint8)
+        for value in {*nothing, *self.spec.invalid}:
+            if value <= np.iinfo(ids.dtype).max:
+                here = ids == ids.dtype.type(value)
+                np.putmask(ids, here, 0)
+                known = known & ~here if value in self.spec.invalid else known
+        return ids, known
 
     def read_classes(self, voxels: VoxelBox) -> NDArray[np.uint8] | None:
         """Common classes, `IGNORED` where nothing is known; None where there are none."""
@@ -149,8 +153,8 @@ class Source:
             slab = whole.clip(0, low, low + SLAB)
             part = mask[low - whole.start[0] :][: slab.shape[0]]
             if self.labels is not None:
-                found, known = self.read_labels(slab)
-                part |= (found.labels != 0) if want == "foreground" else known.view(np.bool_)
+                ids, known = self.read_labels(slab)
+                part |= (ids != 0) if want == "foreground" else known.view(np.bool_)
             if want == "known" and (classes := self.read_classes(slab)) is not None:
                 part |= classes != IGNORED
         return mask

@@ -1,4 +1,4 @@
-"""What a network learns, from dense labels: one frozen value per target, each gives its channels.
+"""What a network learns, from labels: one frozen value per target, each gives its channels.
 
 A target answers a `Truth` with values ``(c, z, y, x)`` and a mask of the same shape, uint8, that
 is 1 where the value counts. uint8 values are cast on the device: a twelfth of the traffic of
@@ -18,6 +18,8 @@ from segmend.catalog.labels import IGNORED
 from segmend.core.box import Triple
 from segmend.core.errors import BadInputError, require
 from segmend.patches import kernels
+from segmend.patches.relabel import dense
+from segmend.patches.turns import in_order, unturned
 
 Answer = tuple[NDArray[Any], NDArray[np.uint8]]
 
@@ -27,13 +29,14 @@ class Truth:
     """What is known of a patch.
 
     Attributes:
-        labels: Dense ids, int32 ``(z, y, x)``, 0 background.
+        labels: Dense ids, int32 ``(z, y, x)``, 0 background. Where all targets are of `COMPARING`,
+            ids as they are stored, unsigned, any strides.
         known: 1 where the labels say something, uint8.
         classes: uint8, `IGNORED` where nothing is known; None where no class is wanted.
         voxel_size: nm ``(z, y, x)``.
     """
 
-    labels: NDArray[np.int32]
+    labels: NDArray[Any]
     known: NDArray[np.uint8]
     classes: NDArray[np.uint8] | None
     voxel_size: tuple[float, float, float]
@@ -87,17 +90,15 @@ class Affinities:
         offsets = np.array(self.offsets, np.int64) * sign
         depth, height, width = truth.labels.shape
         flat = (depth, height * width)
-        # Half as wide ids are compared twice as fast; dense ones nearly always fit.
-        fit = np.uint16 if truth.labels.max(initial=0) < 2**16 else np.int32
-        labels = truth.labels.astype(fit).reshape(flat)
-        seen = truth.known
+        labels = _narrow(truth.labels).reshape(flat)
+        seen = truth.known.reshape(flat)
         if self.zero_is == "unknown":
-            seen = seen & (truth.labels != 0).view(np.uint8)
+            seen = seen & (labels != 0).view(np.uint8)
         values = np.empty((len(offsets), *truth.labels.shape), np.uint8)
         valid = np.empty(values.shape, np.uint8)
         kernels.affinities(
             labels,
-            seen.reshape(flat),
+            seen,
             bool(seen.all()),
             width,
             offsets,
@@ -124,9 +125,11 @@ class Boundaries:
 
     def of(self, truth: Truth) -> Answer:
         """uint8, one channel."""
-        values = np.empty((1, *truth.labels.shape), np.uint8)
-        kernels.boundaries(truth.labels, self.mode == "inner", values[0])
-        return values, truth.known[None]
+        # Mirrors leave faces where they are: ids stay as they lie, one byte a voxel is turned.
+        labels, turned = unturned(truth.labels)
+        values = np.empty(labels.shape, np.uint8)
+        kernels.boundaries(labels, self.mode == "inner", values)
+        return in_order(np.flip(values, turned))[None], truth.known[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,21 @@ class Centres:
         kernels.to_centres(truth.labels, sums, counts, np.array(truth.voxel_size), values)
         valid = truth.known & (truth.labels != 0).view(np.uint8)
         return values, np.broadcast_to(valid, values.shape)
+
+
+COMPARING = (Affinities, Boundaries, Binary, Semantic)
+"""Targets that ask of ids only which are the same and which are 0: none needs them dense."""
+
+
+def _narrow(labels: NDArray[Any]) -> NDArray[Any]:
+    """Numbers in C order that are the same, and 0, where ids are: of 16 bits, or int32.
+
+    Every offset compares all of them, half as wide ones twice as fast.
+    """
+    if labels.dtype != np.int32 and labels.max(initial=0) >= 2**16:
+        before, turned = unturned(labels)
+        labels = np.flip(dense(before).labels, turned)
+    return in_order(labels, np.uint16 if labels.max(initial=0) < 2**16 else np.int32)
 
 
 def check_targets(targets: Sequence[Any]) -> None:
