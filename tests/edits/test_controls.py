@@ -13,7 +13,7 @@ import pytest
 from segmend.core.errors import BadInputError, SchemaError
 from segmend.core.grid import VoxelGrid
 from segmend.edits.cave_record import load_cave_record, read_cave_record
-from segmend.edits.cave_server import Manners, open_cave
+from segmend.edits.cave_server import CaveServer, Manners, open_cave
 from segmend.edits.coverage import coverage_of
 from segmend.edits.harvest import harvest
 from segmend.edits.ledger import Ledger
@@ -197,6 +197,48 @@ def test_a_neighbour_that_is_merged_later_is_no_control(small, tmp_path):
     first = min(int(one.source_id) for one in found.controls("adjacent_control"))
     here = [one for one in found.controls("adjacent_control") if int(one.source_id) == first]
     assert {pieces[root] for one in here for root in one.root_ids} == {1, 2, 5}
+
+
+def test_a_supervoxel_without_a_root_does_not_hide_that_they_merge(small, tmp_path, monkeypatch):
+    """The upper half of every bar has none at the end, the lower is in the merged neuron."""
+    _, _, history = small
+    until = datetime.fromtimestamp(1_600_003_600, UTC)
+    asked = CaveServer.roots_at
+
+    def forgetful(server, supervoxels, time_s):
+        roots = asked(server, supervoxels, time_s)
+        if time_s != until.timestamp():
+            return roots
+        upper = [history.coding.place(one)[0] == 0 for one in supervoxels]
+        return [0 if gone else root for gone, root in zip(upper, roots, strict=True)]
+
+    monkeypatch.setattr(CaveServer, "roots_at", forgetful)
+    with fake_cave(history) as cave, gather(cave, tmp_path, until) as ledger:
+        found = freeze_harvest(ledger, tmp_path / "f")
+    assert found.control_closure("adjacent_control").dropped["merged later"] == 2
+
+
+def test_an_edit_that_turns_out_contradictory_is_asked_about_no_more(small, tmp_path):
+    """The log of another root comes late, and says something else."""
+    _, _, history = small
+
+    def stop(stage, done, _total):
+        if stage == "neighbours":
+            raise KeyboardInterrupt
+
+    with fake_cave(history) as cave, Ledger(tmp_path / "h", create=True) as ledger:
+        made = read_cave_record(cave.record(controls=ALL), where="the test's")
+        with pytest.raises(KeyboardInterrupt):
+            harvest(ledger, open_cave(made, manners=QUICK), made, report=stop)
+        ((number, row),) = ledger.rows("SELECT operation, row FROM log LIMIT 1")
+        other = json.loads(row) | {"before_root_ids": [7, 8]}
+        with ledger.change() as db:
+            db.execute("INSERT INTO log VALUES (?, '77', ?)", (number, json.dumps(other)))
+        harvest(ledger, open_cave(made, manners=QUICK), made)
+        found = freeze_harvest(ledger, tmp_path / "f")
+    assert found.closure.failed == {"inconsistent: roots before": 1}
+    others = {one.subject for one in found.control_outcomes() if one.kind == "adjacent_control"}
+    assert str(number) not in others | {o.source_id for o in found.controls("adjacent_control")}
 
 
 def _first_pieces(automatic, history):

@@ -90,7 +90,10 @@ class ControlRun:
         with ledger.change() as db:
             for one in all_answers(ledger):
                 op = joined(one, self.joiner)
-                if isinstance(op, Joined) and op.kind in kinds:
+                if isinstance(op, Outcome):
+                    # It may have been an edit until a log that came late contradicted it.
+                    db.execute("DELETE FROM neighbours WHERE operation = ?", (one.operation,))
+                elif op.kind in kinds:
                     db.execute(
                         "INSERT OR IGNORE INTO neighbours (operation, outcome) "
                         "VALUES (?, 'pending')",
@@ -142,7 +145,7 @@ class ControlRun:
                     other_nm=n.other_nm,
                     point_nm=n.contact.point_nm,
                     faces=n.contact.faces,
-                    merged=min(finals[n.base] & finals[n.other], default=0),
+                    merged=min((finals[n.base] & finals[n.other]) - {0}, default=0),
                 )
                 for n in nearest
             ),
