@@ -76,6 +76,35 @@ def test_folders_without_end_are_refused():
         list_files(f"{server.url}/top", OPTIONS)
 
 
+def folders_in(asked, *names):
+    tail = "<d:propstat><d:prop><d:collection/></d:prop></d:propstat>"
+    return Reply(207, {}, answer(asked.path, *names, tail=tail))
+
+
+def test_many_empty_folders_are_refused_as_many_files_are():
+    def wide(asked):
+        return folders_in(asked, *(f"{asked.path}{n}/" for n in range(2000)))
+
+    with serving(wide) as server, pytest.raises(SchemaError, match="too much to be listed"):
+        list_files(f"{server.url}/top", OPTIONS)
+
+
+def test_folders_that_name_each_other_are_asked_once():
+    def circle(asked):
+        return folders_in(asked, "/top/a/", "/top/b/")
+
+    with serving(circle) as server:
+        assert list_files(f"{server.url}/top", OPTIONS) == ()
+        assert sorted(asked.path for asked in server.log) == ["/top/", "/top/a/", "/top/b/"]
+
+
+def test_a_server_that_lists_all_depths_names_no_file_twice():
+    folder = "<d:response><d:href>/top/a/</d:href><d:collection/></d:response>"
+    body = answer("/top/a/b").replace(b"<d:response>", f"{folder}<d:response>".encode(), 1)
+    with serving(lambda _: Reply(207, {}, body)) as server:
+        assert list_files(f"{server.url}/top", OPTIONS) == ("a/b",)
+
+
 @pytest.mark.parametrize("status", [200, 405, 501])
 def test_a_server_without_webdav_is_said_at_once(status):
     with serving(lambda _: Reply(status, {}, b"<html></html>")) as server:

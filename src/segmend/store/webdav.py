@@ -13,6 +13,8 @@ from segmend.store.place import parse_place
 from segmend.store.response import AttemptFailedError, Response, refusal
 
 MAX_FILES = 10_000
+"""Files and folders."""
+
 MAX_DEPTH = 8
 """Folders inside one another."""
 
@@ -42,17 +44,19 @@ def list_files(url: str | Path, options: StoreOptions | None = None) -> tuple[st
         return _on_disk(Path(place.path))
     require("pycurl", extra="build")
     top = str(place).rstrip("/") + "/"
-    found: list[str] = []
-    waiting = [""]
+    found: set[str] = set()
+    waiting, seen = [""], {""}
     while waiting:
         folder = waiting.pop()
         files, folders = _members(top, folder, options or StoreOptions())
-        found += files
-        waiting += folders
-        if len(found) > MAX_FILES or folder.count("/") > MAX_DEPTH:
+        found.update(files)
+        # A server may name a folder again: deeper than it was asked, or beside itself.
+        waiting += sorted(set(folders) - seen)
+        seen.update(folders)
+        if len(found) + len(seen) > MAX_FILES or folder.count("/") > MAX_DEPTH:
             raise SchemaError(
                 f"{top} holds too much to be listed",
-                found=f"more than {MAX_FILES} files, or folders {MAX_DEPTH} deep",
+                found=f"more than {MAX_FILES} files and folders, or folders {MAX_DEPTH} deep",
             )
     return tuple(sorted(found))
 
