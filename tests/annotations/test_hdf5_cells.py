@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from segmend.annotations.hdf5_cells import Start, find_cells
+from segmend.annotations.hdf5_child import MAX_CELL_BYTES
 from segmend.annotations.matlab import open_matlab
 from segmend.core.errors import SchemaError, SegmendError
 
@@ -108,6 +109,36 @@ def test_fields_of_cells_are_read_as_one(tmp_path, count):
         np.testing.assert_array_equal(ids[row], cell["segIds"])
         np.testing.assert_array_equal(matrices["nodes"][row], cell["nodes"].T)
         np.testing.assert_array_equal(matrices["edges"][row], cell["edges"].T)
+
+
+def test_an_extent_beyond_64_bits_is_not_what_is_left_of_it(tmp_path):
+    """2**64 + 4 elements are not 4."""
+    path, rows = tmp_path / "a.h5", 4 * 5 * 5581 * 8681
+    columns = (2**64 + 4) // rows
+    assert rows * columns == 2**64 + 4
+    with h5py.File(path, "w") as file:
+        file[f"{KEY}/1/nodes"] = np.arange(4, dtype=np.uint32).reshape(1, 4)
+    extent, data = np.array([1, 4], "<u8").tobytes(), path.read_bytes()
+    assert data.count(extent) == 2  # as it is, and at the most
+    path.write_bytes(data.replace(extent, np.array([rows, columns], "<u8").tobytes()))
+    assert found(path, "nodes") is None
+    with pytest.raises(SegmendError):
+        open_matlab(path).lists_of_matrices(KEY, {"nodes": 3})
+
+
+def test_a_cell_too_large_is_refused_whichever_way_it_is_read(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        shape = (MAX_CELL_BYTES // 4 + 1,)
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(shape)
+        group = file.create_group(KEY)
+        h5py.h5d.create(group.id, b"1", h5py.h5t.NATIVE_UINT32, space, plist)
+    assert path.stat().st_blocks * 512 < 2**20  # a file with a hole
+    with pytest.raises(SchemaError, match="cell 1 has 134217729 elements"):
+        open_matlab(path).lists_of_ids(KEY)
 
 
 def fewer(file):

@@ -266,7 +266,9 @@ def _extents(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
     """Extent, place and bytes of every data set, whose headers must be like the first."""
     values = _alike(file, headers, *_template(file, int(headers[0]), rank))
-    if (values[:, :rank] > 2**40).any():
+    extents = values[:, :rank].astype(np.float64)
+    # As floats: a product of whole numbers could wrap around into one that fits.
+    if (extents > 2**40).any() or (np.prod(extents, axis=1) > len(file)).any():
         raise _OtherError
     sizes = values[:, rank + 1].astype(np.int64)
     return values[:, :rank].astype(np.int64), values[:, rank], sizes

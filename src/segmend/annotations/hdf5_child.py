@@ -148,7 +148,10 @@ def _plain_cells(request: Mapping[str, Any], group: Any) -> Cells | None:
     if key not in _found:
         _found.clear()
         start = _start(group, request["field"])
-        _found[key] = find_cells(request["path"], start) if start else None
+        cells = find_cells(request["path"], start) if start else None
+        if cells is not None and cells.sizes.max() > MAX_CELL_BYTES:
+            cells = None  # HDF5 says which one
+        _found[key] = cells
     return _found[key]
 
 
