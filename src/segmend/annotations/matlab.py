@@ -200,6 +200,18 @@ class MatlabFile:
             raise self.error(f"{key}/{number}", f"its shape is {shape}, not one column")
         return Lists.of_sizes(self.whole(key, values), _elements(dims))
 
+    def lists_of_segments(self, key: str) -> Lists:
+        """A cell array of lists of segments.
+
+        Raises:
+            SchemaError: if one is 0, which is none.
+        """
+        lists = self.lists_of_ids(key)
+        if not lists.values.all():
+            number = int(lists.owners[np.argmin(lists.values)])
+            raise self.error(f"{key}/{number + 1}", "it names segment 0, which is none")
+        return lists
+
     def lists_of_matrices(self, key: str, widths: dict[str, int]) -> dict[str, Lists]:
         """Matrices that are fields of each cell: their rows, one matrix after the other.
 

@@ -145,7 +145,7 @@ def read_spine_heads(path: str | Path) -> SpineHeads:
         SchemaError: if a group is missing, columns differ in length, or a volume is not positive.
     """
     file = open_matlab(path)
-    supervoxels = _agglomerates(file, "spineHeads/agglomerate")
+    supervoxels = file.lists_of_segments("spineHeads/agglomerate")
     volumes = file.numbers("spineHeads/volume", "f").astype(np.float64)
     file.check_lengths(
         {"spineHeads/agglomerate": len(supervoxels), "spineHeads/volume": len(volumes)}
@@ -167,23 +167,23 @@ def read_axon_supervoxels(path: str | Path) -> Agglomeration:
         SchemaError: if the group is missing, or a list names segment 0.
         BadInputError: if two axons share a supervoxel.
     """
-    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "axons/agglomerate"))
+    return Agglomeration.of_lists(open_matlab(path).lists_of_segments("axons/agglomerate"))
 
 
 def read_dendrite_supervoxels(path: str | Path) -> Agglomeration:
     """The same for the dendrites of ``dendrites.hdf5``."""
-    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "dendrites/agglomerate"))
+    return Agglomeration.of_lists(open_matlab(path).lists_of_segments("dendrites/agglomerate"))
 
 
 def read_spine_head_supervoxels(path: str | Path) -> Agglomeration:
     """The same for the spine heads of ``dendrites.hdf5``."""
-    return Agglomeration.of_lists(_agglomerates(open_matlab(path), "spineHeads/agglomerate"))
+    return Agglomeration.of_lists(open_matlab(path).lists_of_segments("spineHeads/agglomerate"))
 
 
 def _neurites(file: MatlabFile, root: str) -> tuple[Categories, Lists, Skeletons]:
     """What axons and dendrites have in common."""
     classes = file.categories(f"{root}/class")
-    supervoxels = _agglomerates(file, f"{root}/agglomerate")
+    supervoxels = file.lists_of_segments(f"{root}/agglomerate")
     skeletons = _skeletons(file, f"{root}/skeleton")
     file.check_lengths(
         {
@@ -193,14 +193,6 @@ def _neurites(file: MatlabFile, root: str) -> tuple[Categories, Lists, Skeletons
         }
     )
     return classes, supervoxels, skeletons
-
-
-def _agglomerates(file: MatlabFile, key: str) -> Lists:
-    supervoxels = file.lists_of_ids(key)
-    if not supervoxels.values.all():
-        number = int(supervoxels.owners[np.argmin(supervoxels.values)])
-        raise file.error(f"{key}/{number + 1}", "it names segment 0, which is none")
-    return supervoxels
 
 
 def _skeletons(file: MatlabFile, key: str) -> Skeletons:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segmend.annotations.arrow import category_column, list_column, point_column
 from segmend.annotations.columns import Categories, Lists, Places
-from segmend.annotations.matlab import MatlabFile, open_matlab
+from segmend.annotations.matlab import open_matlab
 from segmend.core.grid import VoxelGrid
 from segmend.core.ids import Ids
 
@@ -106,7 +106,7 @@ def read_synapses(
     """
     file = open_matlab(path)
     types = file.categories(f"{ROOT}/type")
-    pre, post = (_segments(file, f"{ROOT}/{name}") for name in LISTS)
+    pre, post = (file.lists_of_segments(f"{ROOT}/{name}") for name in LISTS)
     before, at, after = (file.places(f"{ROOT}/{name}") for name in PLACES)
     limits = ((axons, "axons"), (None, ""), (dendrites, "dendrites"), (spine_heads, "spine heads"))
     ids = [
@@ -121,11 +121,3 @@ def read_synapses(
     names = ("type", *LISTS, *PLACES, *IDS, "asiArea")
     file.check_lengths({f"{ROOT}/{n}": len(c) for n, c in zip(names, columns, strict=True)})
     return Synapses(types, pre, post, before, at, after, ids[0], ids[1], ids[2], ids[3], area)
-
-
-def _segments(file: MatlabFile, key: str) -> Lists:
-    lists = file.lists_of_ids(key)
-    if not lists.values.all():
-        number = int(lists.owners[np.argmin(lists.values)])
-        raise file.error(f"{key}/{number + 1}", "it names segment 0, which is none")
-    return lists

@@ -12,20 +12,17 @@ import pyarrow as pa
 
 from segmend.core.box import Point
 from segmend.core.ids import id_strings
+from segmend.edits.neutral import IDS, POINT, POINTS
 
 ControlKind = Literal["adjacent_control", "junction_control", "synapse_control"]
-
-_IDS = pa.list_(pa.field("element", pa.uint64(), nullable=False))
-_POINT = pa.list_(pa.field("element", pa.float64(), nullable=False), 3)
-_POINTS = pa.list_(pa.field("element", _POINT, nullable=False))
 
 CONTROL_SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
         pa.field("source_id", pa.string(), nullable=False),
-        pa.field("root_ids", _IDS, nullable=False),
-        pa.field("points_nm", _POINTS, nullable=False),
-        pa.field("point_nm", _POINT, nullable=False),
+        pa.field("root_ids", IDS, nullable=False),
+        pa.field("points_nm", POINTS, nullable=False),
+        pa.field("point_nm", POINT, nullable=False),
         pa.field("cutout_timestamp", pa.int64(), nullable=False),
         pa.field("facts", pa.string(), nullable=False),
     ]

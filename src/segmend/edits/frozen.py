@@ -115,6 +115,12 @@ class Closure:
         return self.known == self.kept + self.dropped.total() + self.failed.total()
 
 
+def _closure(counts: dict[str, Any]) -> Closure:
+    return Closure(
+        counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FrozenEdits:
     """A frozen history, opened and verified.
@@ -130,10 +136,7 @@ class FrozenEdits:
     @property
     def closure(self) -> Closure:
         """Its account."""
-        counts = self.manifest["counts"]
-        return Closure(
-            counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
-        )
+        return _closure(self.manifest["counts"])
 
     def edits(self) -> Iterator[EditOp]:
         """The edits in order, one batch in memory at a time.
@@ -166,10 +169,7 @@ class FrozenEdits:
 
     def control_closure(self, kind: str) -> Closure:
         """The account of one kind of controls."""
-        counts = self.manifest["controls"][kind]
-        return Closure(
-            counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
-        )
+        return _closure(self.manifest["controls"][kind])
 
     def controls(self, kind: str) -> Iterator[Control]:
         """The controls of one kind, in order."""

@@ -6,7 +6,6 @@ again in halves, so that one bad root does not take others with it.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ import msgspec
 from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.core.ids import as_id
 from segmend.edits.around import Around
-from segmend.edits.asking import Asking, Report
+from segmend.edits.asking import Asking, Report, priority
 from segmend.edits.batches import Failure, attempt, halved
 from segmend.edits.cave_record import CaveRecord
 from segmend.edits.cave_server import CaveServer
@@ -134,7 +133,7 @@ class _Run:
             since = self.until - timedelta(days=asked.days)
             roots = self.server.new_roots(since, self.until)
         if asked.most:
-            roots = sorted(roots, key=lambda r: (_priority(asked.seed, r), r))[: asked.most]
+            roots = sorted(roots, key=lambda r: (priority(asked.seed, r), r))[: asked.most]
         self.ledger.add_roots(roots)
 
     def logs(self) -> None:
@@ -281,7 +280,3 @@ def _sides(one: Sources) -> set[int]:
     except (BadInputError, LookupError, TypeError):
         return set()  # joining will say what is unreadable
     return known | set(one.evidence.after) | set(one.evidence.lineage)
-
-
-def _priority(seed: int, root: int) -> str:
-    return hashlib.md5(f"{seed}:{root}".encode(), usedforsecurity=False).hexdigest()

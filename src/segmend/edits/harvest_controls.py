@@ -5,7 +5,6 @@ Supervoxels come from the bucket that the server's ``info`` names, everything el
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ import numpy as np
 from segmend.core.box import Box, Point
 from segmend.core.ids import Ids, as_ids
 from segmend.edits.around import Around, Beside, SynapseRow, SynapsesOf
-from segmend.edits.asking import Asking
+from segmend.edits.asking import Asking, priority
 from segmend.edits.batches import attempt, halved
 from segmend.edits.cave_record import CaveRecord
 from segmend.edits.cave_server import CaveServer, understood
 from segmend.edits.frozen import Outcome
-from segmend.edits.join import Joined, Joiner
+from segmend.edits.join import Joined, Joiner, midpoint
 from segmend.edits.sources import all_answers, answers_of, joined
 from segmend.segments.neighbours import neighbours
 
@@ -202,7 +201,11 @@ class ControlRun:
         with understood(f"the table {asked.synapses}"):
             pre, post = (as_ids(found[side]).tolist() for side in sides)
             pre_nm, post_nm, *more = (_points(found, place) for place in places)
-            centre_nm = more[0] if more else list(map(_midpoint, pre_nm, post_nm))
+            centre_nm = (
+                more[0]
+                if more
+                else [midpoint((a,), (b,)) for a, b in zip(pre_nm, post_nm, strict=True)]
+            )
             scores = [found[name].tolist() for name in asked.scores]
             for i, number in enumerate(found["id"].tolist()):
                 said = dict(zip(asked.scores, (column[i] for column in scores), strict=True))
@@ -218,7 +221,7 @@ class ControlRun:
                 dropped[fault] += 1
             else:
                 good.append(row)
-        good.sort(key=lambda row: (_priority(asked.seed, row.id), row.id))
+        good.sort(key=lambda row: (priority(asked.seed, row.id), row.id))
         if len(good) > asked.per_root:
             dropped[f"more than {asked.per_root} of one root"] = len(good) - asked.per_root
         kept = sorted(good[: asked.per_root], key=lambda row: row.id)
@@ -234,11 +237,6 @@ class ControlRun:
         return "one root on both sides" if row.pre == row.post else ""
 
 
-def _midpoint(a: Point, b: Point) -> Point:
-    z, y, x = ((p + q) / 2 for p, q in zip(a, b, strict=True))
-    return (z, y, x)
-
-
 def _distance(a: Point, b: Point) -> float:
     return sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
 
@@ -247,7 +245,3 @@ def _points(found: dict[str, Any], place: str) -> list[Point]:
     """Positions of a table, ``(z, y, x)`` nm."""
     columns: Sequence[Any] = [found[f"{place}_{axis}"].tolist() for axis in "zyx"]
     return [(float(z), float(y), float(x)) for z, y, x in zip(*columns, strict=True)]
-
-
-def _priority(seed: int, number: int) -> str:
-    return hashlib.md5(f"{seed}:{number}".encode(), usedforsecurity=False).hexdigest()

@@ -21,19 +21,20 @@ from segmend.core.ids import as_id
 from segmend.edits.operation import EditKind, EditOp, SideIds, SideLayer
 
 _encode = msgspec.json.Encoder(order="sorted").encode
-_IDS = pa.list_(pa.field("element", pa.uint64(), nullable=False))
-_POINT = pa.list_(pa.field("element", pa.float64(), nullable=False), 3)
-_POINTS = pa.list_(pa.field("element", _POINT, nullable=False))
+IDS = pa.list_(pa.field("element", pa.uint64(), nullable=False))
+POINT = pa.list_(pa.field("element", pa.float64(), nullable=False), 3)
+POINTS = pa.list_(pa.field("element", POINT, nullable=False))
+"""Types of columns: ids, a point ``(z, y, x)`` nm, points."""
 
 EDIT_SCHEMA = pa.schema(
     [
         pa.field("operation_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
-        pa.field("before_ids", _IDS, nullable=False),
-        pa.field("after_ids", _IDS, nullable=False),
-        pa.field("point_nm", _POINT, nullable=False),
-        pa.field("source_points_nm", _POINTS, nullable=False),
-        pa.field("sink_points_nm", _POINTS, nullable=False),
+        pa.field("before_ids", IDS, nullable=False),
+        pa.field("after_ids", IDS, nullable=False),
+        pa.field("point_nm", POINT, nullable=False),
+        pa.field("source_points_nm", POINTS, nullable=False),
+        pa.field("sink_points_nm", POINTS, nullable=False),
         pa.field("cluster_id", pa.uint64(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),
@@ -41,7 +42,7 @@ EDIT_SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("timestamp", pa.int64(), nullable=True),
         pa.field("sides_in", pa.string(), nullable=False),
-        pa.field("cut", pa.list_(pa.field("element", _IDS, nullable=False)), nullable=False),
+        pa.field("cut", pa.list_(pa.field("element", IDS, nullable=False)), nullable=False),
         pa.field("facts", pa.string(), nullable=False),
     ]
 )
@@ -83,7 +84,7 @@ def edit_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=EDIT_SCHEMA)
 
 
-_LISTS: tuple[Any, ...] = (_IDS, _POINTS)
+_LISTS: tuple[Any, ...] = (IDS, POINTS)
 
 
 def _lists(column: list[Any], kind: Any) -> Any:
@@ -91,11 +92,11 @@ def _lists(column: list[Any], kind: Any) -> Any:
     ends: Any = pa.array(np.cumsum([0, *map(len, column)], dtype=np.int32))
     values: Any = list(chain.from_iterable(column))
     flat: Any
-    if kind == _IDS:
+    if kind == IDS:
         flat = pa.array(np.array(values, np.uint64))
     else:
         numbers: Any = pa.array(np.array(list(chain.from_iterable(values)), np.float64))
-        flat = pa.FixedSizeListArray.from_arrays(numbers, type=_POINT)  # type: ignore[call-overload]
+        flat = pa.FixedSizeListArray.from_arrays(numbers, type=POINT)  # type: ignore[call-overload]
     return pa.ListArray.from_arrays(ends, flat, type=kind)
 
 
