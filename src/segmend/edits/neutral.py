@@ -174,7 +174,7 @@ def edit_of_row(row: dict[str, Any], *, where: str) -> EditOp:
 def _parsed(name: str, value: Any, where: str) -> Any:
     try:
         return _PARSERS[name](value)
-    except (BadInputError, TypeError, ValueError, RecursionError) as error:
+    except (BadInputError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SchemaError(f"{where} is no edit", found=f"column '{name}': {error}") from error
 
 
@@ -210,12 +210,16 @@ def _ids(values: Any) -> tuple[int, ...]:
 
 
 def _point(values: Any) -> Point:
-    if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
+    if len(values) != 3 or not all(map(_is_number, values)):
         raise BadInputError(f"a point is three numbers (z, y, x) in nm, got {values!r}")
     z, y, x = (float(v) for v in values)
     if not all(math.isfinite(v) for v in (z, y, x)):
         raise BadInputError(f"a point must be finite, got {(z, y, x)}")
     return (z, y, x)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _points(values: Any) -> tuple[Point, ...]:
@@ -240,7 +244,21 @@ def _facts(value: Any) -> dict[str, Any]:
     facts = strict_json(value) if isinstance(value, str) else value
     if not isinstance(facts, dict):
         raise BadInputError(f"facts must be an object, got {type(facts).__name__}")
+    _check_numbers(facts)
     return facts
+
+
+def _check_numbers(value: Any) -> None:
+    """Refuse numbers of JSON that could not be written again: longer than 64 bits, or infinite."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            _check_numbers(one)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BadInputError("a number is beyond a float")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise BadInputError(f"a number has {value.bit_length()} bits, at most 64 are kept")
 
 
 def strict_json(text: str | bytes) -> Any:
