@@ -121,8 +121,9 @@ def _backbone(text: str | None, *, imagenet: bool) -> Backbone:
 def _weight(text: str) -> tuple[str, float]:
     """TASK=NUMBER taken apart."""
     task, _, number = text.partition("=")
+    name = TASKS[task].name
     try:
-        return TASKS[task].name, float(number)
+        return name, float(number)
     except ValueError:
         raise BadInputError(
             f"'{text}' is not a weight", fix="Write TASK=NUMBER, as split_mask_generation=2"
