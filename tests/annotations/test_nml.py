@@ -24,7 +24,6 @@ from segmend.annotations.annotation import (
     annotation_grid,
     box_nm,
     positions_nm,
-    voxel_positions,
 )
 from segmend.annotations.elements import Element
 from segmend.annotations.nml import nml_members, read_nml, write_nml
@@ -138,7 +137,6 @@ def test_positions_become_nm_once(read):
         [-2.5 * 28, 200.5 * 11.24, 101.75 * 11.24],
     ]
     np.testing.assert_allclose(positions_nm(nodes, grid), expected)
-    assert voxel_positions(nodes).tolist() == [[300, 200, 100], [-3, 200, 101]]
     assert positions_nm((), grid).shape == (0, 3)
     (box,) = annotation.parameters.boxes
     start, stop = (2 * 28, 3 * 11.24, -4 * 11.24), (32 * 28, 23 * 11.24, 6 * 11.24)

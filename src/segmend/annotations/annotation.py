@@ -219,12 +219,6 @@ def positions_nm(nodes: Sequence[Node], grid: VoxelGrid) -> NDArray[np.float64]:
     return grid.points(xyz[:, ::-1] + 0.5)
 
 
-def voxel_positions(nodes: Sequence[Node]) -> NDArray[np.int64]:
-    """The voxels that hold nodes, int64 ``(n, 3)``, ``(z, y, x)``; fractions are rounded down."""
-    xyz = np.array([node.xyz for node in nodes], np.float64).reshape(-1, 3)
-    return np.floor(xyz[:, ::-1]).astype(np.int64)
-
-
 def box_nm(box: NamedBox, grid: VoxelGrid) -> Box:
     """The space of a bounding box.
 
