@@ -1,11 +1,15 @@
 """Patches (32, 256, 256) of real EM, flipped, with targets: ours beside what others do.
 
-    python benchmarks/bench_patches.py --data ../shared/data/fib25/fib25.h5
+    PYTHONPATH=peers python benchmarks/bench_patches.py --data ../shared/data/fib25/fib25.h5
 
 torch_em cannot be installed beside the CPU build of torch as pip would: it wants torchvision, which
-does not import there. ``pip install --no-deps torch-em python-elf bioimage-cpp kornia kornia_rs
-bioimageio.core bioimageio.spec mrcfile natsort pooch imageio`` in a folder of its own does, with a
-stub for torchvision (`patch_peers`); where it is not installed it is left out, and said so.
+does not import there. ``pip install --target peers --no-deps torch-em python-elf bioimage-cpp
+kornia kornia_rs bioimageio.core bioimageio.spec mrcfile natsort pooch imageio`` does, with a stub
+for torchvision (`patch_peers`). Where it is not installed its lines say so and have no ratio.
+
+``--cpu`` is for a machine that others use: CPU time of this process, torch on one thread, best of
+the turns. Jobs of several threads are left out: that time says nothing of them, and it does not see
+the workers of torch_em.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +27,7 @@ from typing import Any
 import h5py
 import numpy as np
 import tensorstore as ts
+import torch
 from lsd_lite import get_lsds
 from patch_peers import (
     OFFSETS,
@@ -117,27 +124,47 @@ def ours(volumes: dict[str, sg.Volume], kind: str, threads: int) -> Callable[[],
     return lambda: sg.batches(patches, sampler, threads=threads)
 
 
-def rates(count: int, repeat: int, *makers: Callable[[], Iterator[Any]]) -> list[float]:
-    """Median ms per patch of each, by turns; what a first patch and starting take is left out.
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How loaders are timed.
 
-    One at a time: others have closed their threads or workers while one is measured.
+    Attributes:
+        count: Patches a turn.
+        repeat: Turns.
+        cpu: Best CPU time of this process; else the median by the clock.
     """
-    taken: list[list[float]] = [[] for _ in makers]
-    for _ in range(repeat):
-        for times, make in zip(taken, makers, strict=True):
-            coming = make()
-            next(coming)
-            start = time.perf_counter()
-            for _ in range(count):
+
+    count: int
+    repeat: int
+    cpu: bool
+
+    @property
+    def threads(self) -> tuple[int, ...]:
+        """Numbers of threads or workers that can be timed so."""
+        return (0,) if self.cpu else (0, 2)
+
+    def rates(self, *makers: Callable[[], Iterator[Any]]) -> list[float]:
+        """Times per patch, ms, by turns; what a first patch and starting take is left out.
+
+        One at a time: others have closed their threads or workers while one is measured.
+        """
+        clock, of_turns = (time.process_time, min) if self.cpu else (time.perf_counter, median)
+        taken: list[list[float]] = [[] for _ in makers]
+        for _ in range(self.repeat):
+            for times, make in zip(taken, makers, strict=True):
+                coming = make()
                 next(coming)
-            times.append(1000 * (time.perf_counter() - start) / count)
-            if hasattr(coming, "close"):
-                coming.close()
-            del coming
-    return [median(times) for times in taken]
+                start = clock()
+                for _ in range(self.count):
+                    next(coming)
+                times.append(1000 * (clock() - start) / self.count)
+                if hasattr(coming, "close"):
+                    coming.close()
+                del coming
+        return [of_turns(times) for times in taken]
 
 
-def lines(data: Path, count: int, repeat: int) -> Iterator[Line]:
+def lines(data: Path, turns: Turns) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arrays, size = tissue(data)
@@ -150,55 +177,60 @@ def lines(data: Path, count: int, repeat: int) -> Iterator[Line]:
         labels = np.ascontiguousarray(arrays["labels"][: SIZE[0], : SIZE[1], : SIZE[2]])
         del arrays
         for compression, path in files.items():
-            yield from hdf5_lines(compression, path, count, repeat)
+            yield from hdf5_lines(compression, path, turns)
         opened = {k: sg.open_volume(folder / k, voxel_size=size) for k in ("raw", "labels")}
         specs = {k: zarr_spec(folder, k) for k in opened}
-        yield from cached_lines("zarr zstd", opened, specs, count, repeat)
+        yield from cached_lines("zarr zstd", opened, specs, turns)
         opened = {k: sg.open_volume(precomputed / k) for k in ("raw", "labels")}
         specs = {k: precomputed_spec(precomputed, k) for k in opened}
-        yield from cached_lines("precomputed", opened, specs, count, repeat)
-        yield from target_lines(labels, 15)
+        yield from cached_lines("precomputed", opened, specs, turns)
+        yield from target_lines(labels, 15, cpu=turns.cpu)
         yield memory_line(files["none"], 300)
 
 
-def hdf5_lines(compression: str, path: Path, count: int, repeat: int) -> Iterator[Line]:
+def hdf5_lines(compression: str, path: Path, turns: Turns) -> Iterator[Line]:
     volumes = {k: sg.open_volume(path, key=k) for k in ("raw", "labels")}
     for kind in TARGETS:
-        for workers in (0, 2):
+        for workers in turns.threads:
             makers = [ours(volumes, kind, workers)]
             makers.append(lambda kind=kind: bare_h5py(path, kind))
             peer = torch_em_loader(path, kind, workers)
-            took = rates(count, repeat, *makers, *([peer] if peer else []))
+            if not isinstance(peer, str):
+                makers.append(peer)
+            took = turns.rates(*makers)
             job = f"{kind}, HDF5 {compression}, {workers} threads"
-            if peer:
+            if isinstance(peer, str):
+                yield Line(job, took[0], goal=10, note=f"torch_em is missing: {peer}")
+            else:
                 yield Line(job, took[0], f"torch_em, {workers} workers", took[2], goal=10)
             yield Line(job, took[0], "h5py loop", took[1])
 
 
 def cached_lines(
-    what: str, volumes: dict[str, sg.Volume], specs: dict[str, Any], count: int, repeat: int
+    what: str, volumes: dict[str, sg.Volume], specs: dict[str, Any], turns: Turns
 ) -> Iterator[Line]:
     for kind in TARGETS:
-        for threads in (0, 2):
+        for threads in turns.threads:
             makers = (ours(volumes, kind, threads), lambda kind=kind: warm_tensorstore(specs, kind))
-            took = rates(count, repeat, *makers)
+            took = turns.rates(*makers)
             job = f"{kind}, {what}, {threads} threads"
             yield Line(job, took[0], "tensorstore, warm cache", took[1])
 
 
-def target_lines(labels: np.ndarray, repeat: int) -> Iterator[Line]:
+def target_lines(labels: np.ndarray, repeat: int, *, cpu: bool) -> Iterator[Line]:
     truth = Truth(dense(labels).labels, np.ones(SIZE, np.uint8), None, (10.0, 10.0, 10.0))
     made = TARGETS.values()
     peers = (numpy_affinities, find_boundaries)
     for target, peer in zip(made, peers, strict=True):
-        took = timed(repeat, lambda t=target: t.of(truth), lambda p=peer: p(labels))
+        took = timed(repeat, lambda t=target: t.of(truth), lambda p=peer: p(labels), cpu=cpu)
         yield Line(f"{target.name} alone, uint8 with masks", took[0], peer.__name__, took[1])
-    took = timed(repeat, lambda: dense(labels), lambda: np.unique(labels, return_inverse=True))
+    peer = partial(np.unique, labels, return_inverse=True)
+    took = timed(repeat, lambda: dense(labels), peer, cpu=cpu)
     yield Line("dense relabelling, uint32", took[0], "numpy.unique", took[1])
-    yield from shape_lines(np.ascontiguousarray(labels[:, :128, :128]))
+    yield from shape_lines(np.ascontiguousarray(labels[:, :128, :128]), cpu=cpu)
 
 
-def shape_lines(labels: np.ndarray) -> Iterator[Line]:
+def shape_lines(labels: np.ndarray, *, cpu: bool) -> Iterator[Line]:
     """A quarter of a patch once: the peer, which filters whole boxes label by label, takes long."""
     sigma, size = 50.0, (10.0, 10.0, 10.0)
     truth = Truth(dense(labels).labels, np.ones(labels.shape, np.uint8), None, size)
@@ -206,7 +238,7 @@ def shape_lines(labels: np.ndarray) -> Iterator[Line]:
     def peer() -> Any:
         return get_lsds(labels, sigma=(sigma,) * 3, voxel_size=tuple(map(int, size)))
 
-    took = timed(1, lambda: sg.LocalShape(sigma).of(truth), peer)
+    took = timed(1, lambda: sg.LocalShape(sigma).of(truth), peer, cpu=cpu)
     yield Line("local shape, (32, 128, 128), sigma 5 voxels", took[0], "lsd_lite", took[1])
 
 
@@ -230,9 +262,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="fib25.h5")
     parser.add_argument("--count", type=int, default=12, help="patches a turn")
     parser.add_argument("--repeat", type=int, default=3, help="turns")
+    parser.add_argument("--cpu", action="store_true", help="CPU time, best of the turns")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    show(lines(given.data, given.count, given.repeat), as_json=given.json)
+    if given.cpu:
+        torch.set_num_threads(1)
+    show(lines(given.data, Turns(given.count, given.repeat, given.cpu)), as_json=given.json)
 
 
 if __name__ == "__main__":

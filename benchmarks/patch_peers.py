@@ -73,15 +73,14 @@ def warm_tensorstore(specs: dict[str, Any], kind: str) -> Iterator[Any]:
         yield torch.from_numpy(raw), torch.from_numpy(target_of(kind, labels))
 
 
-def torch_em_loader(path: Path, kind: str, workers: int) -> Callable[[], Iterator[Any]] | None:
-    """torch_em's default data set in a DataLoader; None where it is not installed."""
+def torch_em_loader(path: Path, kind: str, workers: int) -> Callable[[], Iterator[Any]] | str:
+    """torch_em's default data set in a DataLoader; why not, where it does not import."""
     _stub_torchvision()
     try:
         import torch_em
         from torch_em.transform.label import AffinityTransform, BoundaryTransform
     except ImportError as error:
-        print(f"torch_em is left out: {error}", file=sys.stderr)
-        return None
+        return str(error)
     transforms: dict[str, Any] = {}
     if kind == "affinities":
         transforms["label_transform2"] = AffinityTransform(offsets=OFFSETS, add_mask=True)

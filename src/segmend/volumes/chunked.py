@@ -62,6 +62,11 @@ class Span:
     low: int
     high: int
 
+    @property
+    def whole(self) -> bool:
+        """Whether the box wants all of it."""
+        return self.low == self.start and self.high == self.stop
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -78,7 +83,10 @@ class Chunk:
     @property
     def keep(self) -> bool:
         """Whether the next box may well want the rest: a small box that takes a part of it."""
-        return self.few and any(s.high - s.low < s.stop - s.start for s in self.spans)
+        if not self.few:
+            return False
+        a, b, c = self.spans
+        return not (a.whole and b.whole and c.whole)
 
     @property
     def whole(self) -> Chunk:

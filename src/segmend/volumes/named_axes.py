@@ -50,6 +50,8 @@ class Axes:
 
     def view(self, chunk: NDArray[Any], chunk_shape: Sequence[int]) -> NDArray[Any]:
         """A decoded chunk as ``(z, y, x)``, without copying."""
+        if self.spatial == (0, 1, 2) and not self.fixed:
+            return chunk
         key: list[slice | int] = [slice(None)] * chunk.ndim
         for axis, element in self.fixed:
             key[axis] = element % chunk_shape[axis]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ class Hdf5Chunks:
         sizes: Length of the stored axes.
         chunks: Shape of a chunk, in stored order.
         filters: Codes of the filters in the order in which they were applied.
+        places: Place in the index of the first chunk, and from one chunk to the next along z, y, x.
     """
 
     file: LocalFile
@@ -90,6 +91,13 @@ class Hdf5Chunks:
     sizes: tuple[int, ...]
     chunks: tuple[int, ...]
     filters: tuple[int, ...]
+    places: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        grid = self._grid()
+        steps = [math.prod(grid[axis + 1 :]) for axis in range(len(grid))]
+        first = sum(element // self.chunks[axis] * steps[axis] for axis, element in self.axes.fixed)
+        object.__setattr__(self, "places", (first, *self.axes.zyx(steps)))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -145,15 +153,15 @@ class Hdf5Chunks:
 
     def _position(self, chunk: Chunk) -> int:
         """Place of a chunk in the index."""
-        at = 0
-        place = self.axes.chunk_index(chunk.index, self.chunks)
-        for here, size, length in zip(place, self.sizes, self.chunks, strict=True):
-            at = at * -(-size // length) + here
-        return at
+        (first, *steps), (z, y, x) = self.places, chunk.index
+        return first + z * steps[0] + y * steps[1] + x * steps[2]
+
+    def _grid(self) -> list[int]:
+        """Chunks along the stored axes."""
+        return [-(-n // c) for n, c in zip(self.sizes, self.chunks, strict=True)]
 
     def _index(self) -> ChunkIndex:
-        grid = [-(-n // c) for n, c in zip(self.sizes, self.chunks, strict=True)]
-        return _chunk_index(self.file, self.key, math.prod(grid))
+        return _chunk_index(self.file, self.key, math.prod(self._grid()))
 
 
 @dataclass(frozen=True, slots=True)
