@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from torch.utils.data import DataLoader
 
-from segmend.apps.cli.train import train
+from segmend.apps.cli.main import segmend
 from segmend.core.errors import ReadFailedError, VerificationError
 from segmend.loaders.dataset import TaskDataset
 from segmend.loaders.examples import Reading, examples
@@ -110,7 +110,7 @@ def test_a_training_stops_and_leaves_nothing(damaged, tmp_path: Path) -> None:
     run.parent.mkdir()
     for model in ("geometry", "cnn"):
         told = [TASK.name, str(folder), "--model", model, "--out", str(run), "--epochs", "1"]
-        done = CliRunner().invoke(train, told)
+        done = CliRunner().invoke(segmend, ["train", *told])
         assert isinstance(done.exception, ReadFailedError)
         assert place in str(done.exception)
         assert list(run.parent.iterdir()) == []
