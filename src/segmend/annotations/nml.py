@@ -11,9 +11,10 @@ from pathlib import Path
 
 from segmend.annotations.annotation import Annotation
 from segmend.annotations.archives import archive_members, read_member
-from segmend.annotations.elements import MAX_BYTES, format_elements, parse_elements
+from segmend.annotations.element_text import format_elements
+from segmend.annotations.elements import MAX_BYTES, parse_elements
 from segmend.annotations.nml_document import elements_of
-from segmend.annotations.nml_elements import annotation_of
+from segmend.annotations.nml_elements import MANY, annotation_of
 from segmend.core.errors import BadInputError
 from segmend.store.atomic import atomic_file, output_errors
 from segmend.store.local_file import local_file
@@ -39,7 +40,7 @@ def read_nml(path: str | Path, *, member: str | None = None) -> Annotation:
     """
     name, data = _content(Path(path), member)
     with _no_collection():
-        return annotation_of(parse_elements(data, name), name)
+        return annotation_of(parse_elements(data, name, many=MANY), name)
 
 
 @contextmanager

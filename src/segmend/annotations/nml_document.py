@@ -5,7 +5,8 @@ from __future__ import annotations
 from segmend.annotations.annotation import Annotation, Group, Node, Parameters, Tree
 from segmend.annotations.attributes import MAX_VOXEL
 from segmend.annotations.elements import Element
-from segmend.annotations.nml_elements import BOX_SIZE, BOX_START, XYZ
+from segmend.annotations.nml_elements import BOX_SIZE, BOX_START
+from segmend.annotations.nml_rows import XYZ
 
 
 def elements_of(annotation: Annotation) -> Element:

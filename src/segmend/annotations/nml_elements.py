@@ -5,7 +5,6 @@ Source: the documentation of webKnossos, "Skeleton annotations: NML files", and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -21,18 +20,16 @@ from segmend.annotations.annotation import (
     Tree,
 )
 from segmend.annotations.attributes import MAX_VOXEL, Attributes, element_error
-from segmend.annotations.elements import Element
+from segmend.annotations.elements import Element, Many
+from segmend.annotations.nml_rows import XYZ, plain_edges, plain_nodes
 
-XYZ = ("x", "y", "z")
 BOX_START = ("topLeftX", "topLeftY", "topLeftZ")
 BOX_SIZE = ("width", "height", "depth")
 BOXES = ("userBoundingBox", "taskBoundingBox")
 SECTIONS = ("parameters", "branchpoints", "comments", "groups")
 
-_PLAIN = re.compile(r"\d{1,19}(?: \d{1,9}(?:\.\d{1,9})?){4}", re.ASCII)
-"""An id, a position and a radius that can only be what they look like."""
-
-_PLAIN_ENDS = re.compile(r"\d{1,19} \d{1,19}", re.ASCII)
+MANY: Many = {("things", "thing", "nodes"): "node", ("things", "thing", "edges"): "edge"}
+"""What a file holds many of (`segmend.annotations.elements.Many`)."""
 
 T = TypeVar("T")
 
@@ -142,8 +139,8 @@ def _tree(element: Element, name: str) -> Tree:
     group = stated.id("groupId") if "groupId" in stated.rest else None
     where = f"{name} (tree {number})"
     found = _sections(element, ("nodes", "edges"), where)
-    nodes = _listed(found["nodes"], "node", where, _node)
-    edges = _listed(found["edges"], "edge", where, _edge)
+    nodes = _nodes(found["nodes"], where)
+    edges = _edges(found["edges"], where)
     _check_edges(found["edges"], edges, {node.id for node in nodes}, where)
     return Tree(
         id=number,
@@ -156,10 +153,18 @@ def _tree(element: Element, name: str) -> Tree:
     )
 
 
+def _nodes(section: Element | None, where: str) -> tuple[Node, ...]:
+    if section is None or section.rows is None:
+        return _listed(section, "node", where, _node)
+    Attributes(section, where).nothing_left()
+    plain = plain_nodes(section.rows.attributes)
+    return plain or tuple(_node(one, where) for one in section.rows.elements())
+
+
 def _node(element: Element, where: str) -> Node:
-    plain = _plain_node(element)
+    plain = plain_nodes([element.attributes], element.children)
     if plain is not None:
-        return plain
+        return plain[0]
     stated = Attributes(element, where)
     return Node(
         id=stated.id("id"),
@@ -170,35 +175,39 @@ def _node(element: Element, where: str) -> Node:
     )
 
 
-def _plain_node(element: Element) -> Node | None:
-    """A node whose numbers are written in the plainest way, as nearly all are; None for others."""
-    rest = dict(element.attributes)
-    try:
-        number, x, y, z = rest.pop("id"), rest.pop("x"), rest.pop("y"), rest.pop("z")
-    except KeyError:
-        return None
-    radius = rest.pop("radius", None)
-    if not _PLAIN.fullmatch(f"{number} {x} {y} {z} {0 if radius is None else radius}"):
-        return None
-    at = (float(x), float(y), float(z))
-    return Node(int(number), at, None if radius is None else float(radius), rest, element.children)
+def _edges(section: Element | None, where: str) -> tuple[Edge, ...]:
+    if section is None or section.rows is None:
+        return _listed(section, "edge", where, _edge)
+    Attributes(section, where).nothing_left()
+    plain = plain_edges(section.rows.attributes)
+    return plain or tuple(_edge(one, where) for one in section.rows.elements())
 
 
 def _edge(element: Element, where: str) -> Edge:
-    ends = element.attributes
-    if len(ends) == 2 and not element.children:
-        source, target = ends.get("source", ""), ends.get("target", "")
-        if _PLAIN_ENDS.fullmatch(f"{source} {target}"):
-            return Edge(int(source), int(target), {})
     stated = _leaf(element, where)
     return Edge(stated.id("source"), stated.id("target"), stated.rest)
+
+
+def _elements(section: Element | None) -> tuple[Element, ...]:
+    """What a section holds, one by one."""
+    if section is None:
+        return ()
+    return section.children if section.rows is None else section.rows.elements()
 
 
 def _check_edges(
     section: Element | None, edges: tuple[Edge, ...], known: set[int], where: str
 ) -> None:
+    """Check that edges link two nodes of their tree, and no two of them the same."""
+    pairs = {
+        (edge.source, edge.target) if edge.source < edge.target else (edge.target, edge.source)
+        for edge in edges
+    }
+    ends = {end for pair in pairs for end in pair}
+    if len(pairs) == len(edges) and ends <= known and all(a != b for a, b in pairs):
+        return
     seen: set[tuple[int, int]] = set()
-    for edge, element in zip(edges, section.children if section else (), strict=True):
+    for edge, element in zip(edges, _elements(section), strict=True):
         for end in (edge.source, edge.target):
             if end not in known:
                 raise element_error(element, where, f"its tree has no node {end}")
@@ -218,13 +227,21 @@ def _known_nodes(trees: tuple[Tree, ...], things: list[Element], name: str) -> s
         if tree.id in numbers:
             raise element_error(thing, name, f"there are two trees {tree.id}")
         numbers.add(tree.id)
-        (section,) = _sections(thing, ("nodes",), name).values()
-        for node, element in zip(tree.nodes, section.children if section else (), strict=True):
-            if node.id in nodes:
-                where = f"{name} (tree {tree.id})"
-                raise element_error(element, where, f"there are two nodes {node.id}")
-            nodes.add(node.id)
+        ids = [node.id for node in tree.nodes]
+        if len(set(ids)) < len(ids) or not nodes.isdisjoint(ids):
+            _refuse_repeated(tree, nodes, thing, name)
+        nodes.update(ids)
     return nodes
+
+
+def _refuse_repeated(tree: Tree, before: set[int], thing: Element, name: str) -> None:
+    (section,) = _sections(thing, ("nodes",), name).values()
+    seen = set(before)
+    for node, element in zip(tree.nodes, _elements(section), strict=True):
+        if node.id in seen:
+            where = f"{name} (tree {tree.id})"
+            raise element_error(element, where, f"there are two nodes {node.id}")
+        seen.add(node.id)
 
 
 def _marks(
