@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from segmend.core.errors import BadInputError, OutputError, SchemaError, VerificationError
 from segmend.edits.edit_files import read_edits
 from segmend.edits.frozen import Outcome, freeze, open_frozen
+from segmend.edits.frozen_manifest import FORMAT
 from segmend.edits.operation import EditOp
 from segmend.testing.edits import edit_lists
 
@@ -93,8 +94,23 @@ def test_an_existing_folder_is_left_alone(tmp_path):
         freeze(tmp_path, [], facts={})
 
 
+COUNTS = '"counts": {"known": 0, "kept": 0, "dropped": {}, "failed": {}}'
+HEAD = f'"format": "{FORMAT}", "sha256": {{}}'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": "other", "sha256": {}, "counts": {}}', '{"format": 1}']
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        '{"format": 1}',
+        f'{{"format": "other", "sha256": {{}}, {COUNTS}}}',
+        f'{{{HEAD}, "counts": {{}}}}',
+        f'{{{HEAD}, "counts": {{"known": 1, "kept": "1", "dropped": {{}}, "failed": {{}}}}}}',
+        f'{{{HEAD}, {COUNTS}, "controls": {{"synapse_control": {{"known": 1}}}}}}',
+    ],
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path, text):
     with pytest.raises(BadInputError, match="not a frozen"):

@@ -30,7 +30,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segmend.core.errors import (
-    BadInputError,
     OutputError,
     ReadFailedError,
     SchemaError,
@@ -46,14 +45,12 @@ from segmend.edits.control import (
     control_outcome_table,
     control_table,
 )
+from segmend.edits.frozen_manifest import FORMAT, MANIFEST, Closure, account_of, read_manifest
 from segmend.edits.neutral import EDIT_SCHEMA, edit_json, edit_of_row, edit_row, edit_table
 from segmend.edits.operation import EditOp, EditSet, edit_set
 from segmend.store.atomic import atomic_folder, sha256_file
 
-FORMAT = "segmend frozen edits 1"
 BATCH = 8192
-MANIFEST = "manifest.json"
-MOST_MANIFEST_BYTES = 16 * 2**20
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -94,34 +91,6 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Closure:
-    """The account of a history: every operation known is kept, dropped or failed.
-
-    Attributes:
-        known: Operations that the source named.
-        kept: Edits.
-        dropped: Operations left out, by rule.
-        failed: Operations that could not be read or contradict themselves, by reason.
-    """
-
-    known: int
-    kept: int
-    dropped: Counter[str]
-    failed: Counter[str]
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing is unaccounted for."""
-        return self.known == self.kept + self.dropped.total() + self.failed.total()
-
-
-def _closure(counts: dict[str, Any]) -> Closure:
-    return Closure(
-        counts["known"], counts["kept"], Counter(counts["dropped"]), Counter(counts["failed"])
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class FrozenEdits:
     """A frozen history, opened and verified.
 
@@ -136,7 +105,7 @@ class FrozenEdits:
     @property
     def closure(self) -> Closure:
         """Its account."""
-        return _closure(self.manifest["counts"])
+        return account_of(self.manifest["counts"])
 
     def edits(self) -> Iterator[EditOp]:
         """The edits in order, one batch in memory at a time.
@@ -169,7 +138,7 @@ class FrozenEdits:
 
     def control_closure(self, kind: str) -> Closure:
         """The account of one kind of controls."""
-        return _closure(self.manifest["controls"][kind])
+        return account_of(self.manifest["controls"][kind])
 
     def controls(self, kind: str) -> Iterator[Control]:
         """The controls of one kind, in order."""
@@ -330,7 +299,7 @@ def open_frozen(folder: str | Path) -> FrozenEdits:
         VerificationError: if a file is missing or differs.
     """
     path = Path(folder)
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = read_manifest(path / MANIFEST)
     for name, expected in manifest["sha256"].items():
         if "/" in name or not (path / name).is_file():
             raise VerificationError(f"{path} is not complete", found=f"it has no file '{name}'")
@@ -346,28 +315,6 @@ def open_frozen(folder: str | Path) -> FrozenEdits:
     if not all(account.closed for account in accounts):
         raise VerificationError(f"{path} does not account for everything")
     return frozen
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_MANIFEST_BYTES)
-    except OSError as error:
-        raise BadInputError(
-            f"{path.parent} is not a frozen edit history",
-            found=f"cannot read its {MANIFEST}: {error.strerror}",
-            fix="segmend edits freeze writes one",
-        ) from error
-    try:
-        manifest = json.loads(text)
-        found = manifest["format"]
-        whole = isinstance(manifest["sha256"], dict) and isinstance(manifest["counts"], dict)
-    except (ValueError, TypeError, KeyError) as error:
-        raise SchemaError(f"{path} is not a manifest", found=str(error)) from error
-    if found != FORMAT or not whole:
-        raise SchemaError(f"{path} is not a manifest of '{FORMAT}'", found=repr(found))
-    assert isinstance(manifest, dict)
-    return manifest
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

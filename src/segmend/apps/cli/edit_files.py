@@ -11,7 +11,8 @@ import click
 from segmend.apps.cli.options import as_json
 from segmend.core.errors import BadInputError
 from segmend.edits.edit_files import write_edits
-from segmend.edits.frozen import Closure, FrozenEdits, open_frozen
+from segmend.edits.frozen import FrozenEdits, open_frozen
+from segmend.edits.frozen_manifest import Closure
 from segmend.edits.imported import import_edits
 
 
