@@ -139,6 +139,16 @@ def test_an_image_that_is_not_uint8_is_refused(own):
         ("files.main", "files.other", "lies in the file 'main'"),
         ("[layers.image]", "[layers.picture]", "layer 'image'"),
         ('name = "own"', "name = ", "not a data set record"),
+        ("background = 99", "background = -1", "-1 cannot be the value of a label"),
+        ("18446744073709551614", "18446744073709551616", "not a data set record"),
+        ('kind = "instance"', 'kind = "detect"', "largest of its classes"),
+        ('kind = "instance"', 'kind = "semantic", classes = { one = "neuron" }', "'one' cannot be"),
+        ('kind = "instance"', 'kind = "coded", codes = { neuron = -5 }', "-5 cannot be"),
+        (
+            'labels = { kind = "instance", background = 99, invalid = [18446744073709551614] }',
+            'urls = ["https://a/b"]\nlabels = { kind = "semantic", names = { a = "neuron" } }',
+            "looked up in a file",
+        ),
     ],
 )
 def test_broken_records_are_named(own, old, new, message):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmend.core.errors import SchemaError
-from segmend.core.ids import Ids, as_ids
+from segmend.core.ids import MAX_ID, Ids, as_ids
 
 UNION = ("background", "neuron", "cleft", "mitochondria", "mito_boundary")
 """Classes of the published union label map: the value is the position."""
@@ -21,6 +21,8 @@ synaptic vesicles."""
 
 IGNORED = 255
 """Value of a class array where nothing is known: no class, and no background either."""
+
+IDS = range(MAX_ID + 1)
 
 Kind = Literal["instance", "semantic", "coded", "detect"]
 
@@ -60,6 +62,12 @@ class LabelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"no such class: {', '.join(unknown)}; known: {', '.join(VOCABULARY)}")
         if self.names and self.kind != "semantic":
             raise ValueError(f"names of codes make no sense for labels of the kind {self.kind}")
+        if self.kind == "detect" and not self.classes:
+            raise ValueError("the largest of its classes tells what a layer to detect holds: none")
+        odd = [value for value in self.classes if not value.removeprefix("-").isdecimal()]
+        odd += [v for v in (self.background, *self.invalid, *self.codes.values()) if v not in IDS]
+        if odd:
+            raise ValueError(f"{odd[0]!r} cannot be the value of a label")
 
 
 def segment_ids(labels: NDArray[Any], spec: LabelSpec, *, source: str) -> Ids:

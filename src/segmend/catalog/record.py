@@ -298,32 +298,12 @@ def _check(record: Record, source: str) -> None:
         if image is None or image.labels is not None:
             of = f" of volume '{volume}'" if volume else ""
             raise SchemaError(f"{source} needs a layer 'image' without label meaning{of}")
-    parts = [record.layers, *(p.layers for p in (*record.versions.values(),))]
-    parts += [p.layers for p in record.volumes.values()]
-    for layers in parts:
-        for name, layer in layers.items():
-            if not record.generated and not layer.urls and layer.file not in record.files:
-                raise SchemaError(
-                    f"{source}: layer '{name}' lies in the file '{layer.file}', which has no entry",
-                    found=f"files: {sorted(record.files) or 'none'}",
-                    fix=f"Add [files.{layer.file}] with its path, or give the layer urls",
-                )
+    parts = (record, *record.versions.values(), *record.volumes.values())
+    for name, layer in (item for part in parts for item in part.layers.items()):
+        _check_layer(record, name, layer, source)
     for name, beside in record.annotations.items():
         if beside.file not in record.files:
-            raise SchemaError(
-                f"{source}: annotation '{name}' lies in the file '{beside.file}', which has no "
-                "entry",
-                found=f"files: {sorted(record.files) or 'none'}",
-                fix=f"Add [files.{beside.file}] with its path",
-            )
-    for layers in parts:
-        for name, layer in layers.items():
-            unknown = sorted(set(layer.agglomerates) - set(record.annotations))
-            if unknown:
-                raise SchemaError(
-                    f"{source}: layer '{name}' maps to the neurites of '{unknown[0]}'",
-                    found=f"annotations: {sorted(record.annotations) or 'none'}",
-                )
+            raise _no_file(record, f"{source}: annotation '{name}'", beside.file)
     for name in record.regions:
         painted = record.layers.get(name)
         if painted is None or painted.labels is None:
@@ -336,3 +316,27 @@ def _check(record: Record, source: str) -> None:
             f"{source}: the default volume '{record.volume}' is not one of its volumes",
             found=f"volumes: {sorted(record.volumes)}",
         )
+
+
+def _check_layer(record: Record, name: str, layer: Layer, source: str) -> None:
+    if not record.generated and not layer.urls and layer.file not in record.files:
+        raise _no_file(record, f"{source}: layer '{name}'", layer.file, ", or give the layer urls")
+    if layer.urls and layer.labels is not None and layer.labels.names:
+        raise SchemaError(
+            f"{source}: names of codes are looked up in a file, and layer '{name}' has urls",
+            fix="Say with 'classes' which value is which class",
+        )
+    unknown = sorted(set(layer.agglomerates) - set(record.annotations))
+    if unknown:
+        raise SchemaError(
+            f"{source}: layer '{name}' maps to the neurites of '{unknown[0]}'",
+            found=f"annotations: {sorted(record.annotations) or 'none'}",
+        )
+
+
+def _no_file(record: Record, what: str, file: str, otherwise: str = "") -> SchemaError:
+    return SchemaError(
+        f"{what} lies in the file '{file}', which has no entry",
+        found=f"files: {sorted(record.files) or 'none'}",
+        fix=f"Add [files.{file}] with its path{otherwise}",
+    )
