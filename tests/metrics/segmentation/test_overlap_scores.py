@@ -12,6 +12,7 @@ from skimage.metrics import adapted_rand_error
 from skimage.metrics import variation_of_information as skimage_vi
 
 from segmend.core.errors import BadInputError
+from segmend.metrics.segmentation import contingency as counting
 from segmend.metrics.segmentation.contingency import contingency, merged
 from segmend.metrics.segmentation.information import variation_of_information
 from segmend.metrics.segmentation.neurons import border_mask, neuron_scores
@@ -77,6 +78,26 @@ def test_many_pairs_and_long_runs_across_spans() -> None:
     table = contingency(found, truth)
     np.testing.assert_array_equal(np.stack([table.truth, table.segments], 1), pairs)
     np.testing.assert_array_equal(table.voxels, counts)
+
+
+IDS = st.sampled_from([0, 1, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(IDS, IDS, st.integers(1, 200)), min_size=1, max_size=80),
+    st.sampled_from([50, 64, 1000, 10**6]),
+)
+def test_runs_end_at_any_place_whatever_their_ids_and_the_parts(runs, part) -> None:
+    found, truth = (np.array([run[k] for run in runs], np.uint64) for k in (0, 1))
+    lengths = [run[2] for run in runs]
+    expected: dict[tuple[int, int], int] = {}
+    for x, y, length in runs:
+        expected[x, y] = expected.get((x, y), 0) + length
+    with pytest.MonkeyPatch.context() as patch:  # parts so small that threads share a volume
+        patch.setattr(counting, "PART", part)
+        table = contingency(np.repeat(found, lengths), np.repeat(truth, lengths))
+    assert as_dict(table) == expected
 
 
 @given(LABELS, LABELS, st.integers(1, 2))

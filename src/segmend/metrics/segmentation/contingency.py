@@ -126,7 +126,10 @@ def _unsigned(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 PART = 2**25
-"""Voxels that a thread counts at a time."""
+"""Voxels that a thread counts at a time at most."""
+
+SMALL_PART = 2**20
+"""Fewer voxels are not worth another thread, nor adding up its table."""
 
 
 def _flat_parts(a: NDArray[Any], b: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -135,8 +138,9 @@ def _flat_parts(a: NDArray[Any], b: NDArray[Any]) -> Iterator[tuple[NDArray[Any]
         a, b = a.T, b.T
     if a.flags.c_contiguous and b.flags.c_contiguous:
         a, b = a.reshape(-1), b.reshape(-1)
-        for start in range(0, a.size, PART):
-            yield a[start : start + PART], b[start : start + PART]
+        size = min(PART, max(SMALL_PART, -(-a.size // settings().workers)))
+        for start in range(0, a.size, size):
+            yield a[start : start + size], b[start : start + size]
     elif a.ndim == 1:
         yield a, b
     else:
@@ -154,6 +158,15 @@ SPAN = 4096
 
 FIRST_SLOTS = 2**14
 """More than twice `SPAN`: a span never fills the table."""
+
+BITS = 0x0102040810204080
+"""Times 8 bytes of 0 or 1, it has them as the bits of its highest byte, first to last."""
+
+ORDER = 0x03F79D71B4CB0A89
+"""A de Bruijn sequence: every shift of it has other 6 highest bits."""
+
+PLACES = np.argsort([((ORDER << bit) % 2**64) >> 58 for bit in range(64)])
+"""By those, how far it is shifted."""
 
 
 @njit(cache=True, nogil=True)
@@ -181,32 +194,31 @@ def _count_span(table, ends, a, b, first, length, start):  # type: ignore[no-unt
     """Add all runs that end in a span; how many pairs are new, and where the open run started."""
     if length < SPAN:
         ends[:] = 0
-    # One pass of vector instructions says where runs end, 8 voxels to a word of `ends` ...
+    # One pass of vector instructions says where runs end ...
     here_a, here_b = a[first - 1 : first + length], b[first - 1 : first + length]
     for k in range(length):
         ends[k] = (here_a[k] != here_a[k + 1]) | (here_b[k] != here_b[k + 1])
     words, added = ends.view(np.uint64), 0
-    for w in range(words.size):
-        word = words[w]
-        # ... and most words are empty.
-        while word:
-            end = first + 8 * w + _lowest_byte(word)
+    for w in range(0, words.size, 8):
+        # ... 64 voxels to a word: how many a word has is all that a processor cannot foresee.
+        found = np.uint64(0)
+        for k in range(8):
+            eight = (words[w + k] * np.uint64(BITS)) >> np.uint64(56)
+            found |= eight << np.uint64(8 * k)
+        while found:
+            end = first + 8 * w + _lowest_bit(found)
             x, y = np.uint64(a[start]), np.uint64(b[start])
             added += _add(table, x, y, np.uint64(end - start))
             start = end
-            word &= word - np.uint64(1)
+            found &= found - np.uint64(1)
     return added, start
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _lowest_byte(word):  # type: ignore[no-untyped-def]
-    """Position of the lowest byte of a word that is not zero."""
-    position = 0
-    if not word & np.uint64(0xFFFFFFFF):
-        position, word = 4, word >> np.uint64(32)
-    if not word & np.uint64(0xFFFF):
-        position, word = position + 2, word >> np.uint64(16)
-    return position + (0 if word & np.uint64(0xFF) else 1)
+def _lowest_bit(word):  # type: ignore[no-untyped-def]
+    """Position of the lowest bit of a word that is set, without a branch."""
+    lowest = word & (~word + np.uint64(1))
+    return PLACES[(lowest * np.uint64(ORDER)) >> np.uint64(58)]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -214,7 +226,8 @@ def _add(table, x, y, voxels):  # type: ignore[no-untyped-def]
     """Count voxels of a pair; whether it is new."""
     slot = _slot(table, x, y)
     new = table[slot, 2] == 0
-    table[slot, 0], table[slot, 1] = x, y
+    if new:
+        table[slot, 0], table[slot, 1] = x, y
     table[slot, 2] += voxels
     return new
 
