@@ -64,7 +64,7 @@ class LabelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"names of codes make no sense for labels of the kind {self.kind}")
         if self.kind == "detect" and not self.classes:
             raise ValueError("the largest of its classes tells what a layer to detect holds: none")
-        odd = [value for value in self.classes if not value.removeprefix("-").isdecimal()]
+        odd: list[str | int] = [v for v in self.classes if not v.removeprefix("-").isdecimal()]
         odd += [v for v in (self.background, *self.invalid, *self.codes.values()) if v not in IDS]
         if odd:
             raise ValueError(f"{odd[0]!r} cannot be the value of a label")

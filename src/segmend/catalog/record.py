@@ -298,8 +298,9 @@ def _check(record: Record, source: str) -> None:
         if image is None or image.labels is not None:
             of = f" of volume '{volume}'" if volume else ""
             raise SchemaError(f"{source} needs a layer 'image' without label meaning{of}")
-    parts = (record, *record.versions.values(), *record.volumes.values())
-    for name, layer in (item for part in parts for item in part.layers.items()):
+    parts = (*record.versions.values(), *record.volumes.values())
+    layers = (record.layers, *(part.layers for part in parts))
+    for name, layer in (item for some in layers for item in some.items()):
         _check_layer(record, name, layer, source)
     for name, beside in record.annotations.items():
         if beside.file not in record.files:
