@@ -13,9 +13,10 @@ from segmend.core.errors import BadInputError
 from segmend.models.cnn import Cnn
 from segmend.models.features import UNMEASURED, feature_names
 from segmend.models.fusion import Fusion, FusionNet
+from segmend.models.layers import EMBEDDING
 from segmend.models.measured import Measured
 from segmend.models.model import TrainSettings
-from segmend.models.net import EMBEDDING, NetShape
+from segmend.models.net import NetShape
 from segmend.models.network import NetworkModel, new_net
 from segmend.models.run import Beginning, load_run, train_run
 from segmend.models.run_files import CONFIG

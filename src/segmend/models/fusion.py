@@ -16,8 +16,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from segmend.models.attention import Block
+from segmend.models.cnn import SiteNet
+from segmend.models.layers import EMBEDDING
 from segmend.models.measured import Measured
-from segmend.models.net import EMBEDDING, Shapes, SiteNet, SiteNetwork
+from segmend.models.net import Shapes, SiteNetwork
 from segmend.models.network import NetworkModel
 
 _DEPTH, _HEADS = 2, 4
