@@ -78,15 +78,46 @@ def test_cubes_of_a_box_are_fetched_and_the_box_is_written(segmend, record, tmp_
     said = json.loads(
         segmend("fetch", file, "--size", 9, 8, 7, "--to", tmp_path / "a.h5", "--json").stdout
     )
-    tables = {f"{name}.hdf5" for name in ("axons", "dendrites", "synapses", "segments")}
-    tables.add("connectome.csv")
-    assert {f["path"].rsplit("/", 1)[1] for f in said["files"]} == {"x0y0z0.hdf5"} | tables
+    assert {f["path"].rsplit("/", 1)[1] for f in said["files"]} == {"x0y0z0.hdf5"}
+    assert len(said["files"]) == 4  # image, supervoxels, neurons, vessels
     with h5py.File(tmp_path / "a.h5") as made:
         truth = l4dense.layer_arrays()
         np.testing.assert_array_equal(made["volumes/raw"][:], truth["image"][:9, :8, :7])
         ids = made["volumes/labels/neuron_ids"]
         np.testing.assert_array_equal(ids[:], truth["neurons"][:9, :8, :7])
         assert ids.dtype == np.uint32
+
+
+TABLES = ("axons.hdf5", "dendrites.hdf5", "synapses.hdf5", "segments.hdf5", "connectome.csv")
+
+
+def test_tables_that_no_box_cuts_are_named_with_their_size_and_left(
+    segmend, published, record, tmp_path
+):
+    """Until they are asked for; sizes are those of the files that the server has."""
+    file, box = record("l4dense2019"), ("--size", 9, 8, 7)
+    sizes = {
+        path.name: path.stat().st_size
+        for path in published["l4dense2019"].parent.rglob("*")
+        if path.name in TABLES
+    }
+    said = json.loads(segmend("fetch", file, *box, "--json").stdout)
+    left = {item["path"].rsplit("/", 1)[1]: item for item in said["not_taken"]}
+    assert {name: left[name]["bytes"] for name in TABLES} == sizes
+    assert left["dendrites.hdf5"]["layers"] == ["dendrites", "spine-heads"]
+    folder = tmp_path / "l4dense2019"
+    assert not [name for name in TABLES if (folder / name).exists()]
+    told = segmend("fetch", file, *box).stderr
+    total = sum(sizes.values()) / 1e6
+    assert f"no box cuts them: 5 files, {total:.3g} MB; " in " ".join(told.split())
+    assert "--layer neurites brings axons and dendrites with it" in " ".join(told.split())
+    segmend("fetch", file, *box, "--layer", "neurites", "--layer", "image")
+    assert {name for name in TABLES if (folder / name).exists()} == {"axons.hdf5", "dendrites.hdf5"}
+    said = json.loads(segmend("fetch", file, *box, "--json").stdout)
+    left = {item["path"].rsplit("/", 1)[1] for item in said["not_taken"]}
+    assert set(TABLES) & left == {"synapses.hdf5", "segments.hdf5", "connectome.csv"}
+    named = json.loads(segmend("fetch", file, *box, "--layer", "axons", "--json").stdout)
+    assert named["not_taken"] == []
 
 
 def test_image_and_labels_of_a_remote_box_lie_in_one_file(segmend, record, tmp_path):

@@ -116,7 +116,7 @@ def test_a_position_outside_the_listed_segments_is_a_named_reason(dataset):
 
 def test_a_missing_table_says_how_to_get_it(dataset, tmp_path):
     bare = sg.open("l4dense2019", path=tmp_path)
-    with pytest.raises(ReadFailedError, match=r"axons\.hdf5.*segmend fetch l4dense2019"):
+    with pytest.raises(ReadFailedError, match=r"axons\.hdf5.*fetch l4dense2019 --layer axons"):
         bare.annotations["axons"]
     with pytest.raises(ReadFailedError, match="manual-neuron-reconstructions"):
         bare.annotations["manual-neurons"]

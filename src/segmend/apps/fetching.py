@@ -15,6 +15,7 @@ from segmend.catalog.fetching import Fetched, Report, fetch_files, refuse_forbid
 from segmend.catalog.opening import open_layer
 from segmend.catalog.record import Layer, Record, load_record
 from segmend.catalog.wanted import cube_grid
+from segmend.catalog.whole import CUBES, Whole, cut_layers, mapped_layers, told, whole_files
 from segmend.core.box import Box, VoxelBox
 from segmend.core.errors import BadInputError
 from segmend.core.grid import VoxelGrid
@@ -36,7 +37,7 @@ class Request:
     Attributes:
         version: Version of the segmentation; empty: the record's.
         volume: Which volume; empty: the record's; ``all``: the files of every one.
-        layers: Which layers; empty: the image and what tells classes.
+        layers: Which layers; empty: what a box cuts, or the image and what tells classes.
         region: Name of a region, in place of a box.
         box_of: The box that the caller said, by the voxels of the image.
         size: Voxels ``(z, y, x)`` from the start of the record's box, where the caller said so.
@@ -66,11 +67,13 @@ class Copied:
         files: Published files.
         exported: The file with a box, if one was written.
         layers: Where each layer in it comes from, by key.
+        left: Published files that no box cuts, and that nobody asked for by name.
     """
 
     files: tuple[Fetched, ...] = ()
     exported: Path | None = None
     layers: Mapping[str, Mapping[str, Any]] | None = None
+    left: tuple[Whole, ...] = ()
 
 
 def fetch_dataset(
@@ -119,13 +122,18 @@ def _files(
     say: Callable[[str], None],
     report: Report,
 ) -> Copied:
-    cubes = [layer for layer in record.layers.values() if layer.driver == "hdf5-cubes"]
+    cubes = [layer for layer in record.layers.values() if layer.driver == CUBES]
     if not cubes and request.to is None and (request.box_of or request.size or request.region):
         raise BadInputError(
             f"'{record.name}' is published as whole files",
             found="a box of it was asked for",
             fix="Say where the box is to be written: --to PATH.h5; or ask without a box",
         )
+    left: tuple[Whole, ...] = ()
+    if cubes and not request.layers:
+        left = whole_files(record, place)
+        for line in told(left, mapped_layers(record)):
+            say(line)
     # By the grid that the record states: there may be nothing yet to open.
     box = _wanted(record, cube_grid(cubes[0]), request) if cubes else None
     files = fetch_files(
@@ -133,15 +141,15 @@ def _files(
         place,
         version=request.version,
         volume=request.volume,
-        layers=request.layers,
+        layers=request.layers or (cut_layers(record) if cubes else ()),
         box=box,
         link=request.link,
         report=report,
     )
     if request.to is None:
-        return Copied(files)
+        return Copied(files, left=left)
     made = _box(name, request, place, say, report)
-    return Copied(files, made.exported, made.layers)
+    return Copied(files, made.exported, made.layers, left)
 
 
 def _box(

@@ -85,7 +85,7 @@ class Annotations(Mapping[str, Any]):
         entry = self.record.annotations[name]
         place = self.at.of(self.record, entry.file)
         if not place.exists():
-            raise missing_file(self.record, place, entry.file, self.at)
+            raise missing_file(self.record, place, entry.file, self.at, layer=name)
         require("numba", extra="build")
         return _read(readers[entry.reader], place, _stamp(place))
 

@@ -70,7 +70,9 @@ def layer_file(record: Record, layer: Layer, at: Location, volume: str) -> Path:
     raise missing_file(record, place, layer.file, at)
 
 
-def missing_file(record: Record, place: Path, name: str, at: Location) -> ReadFailedError:
+def missing_file(
+    record: Record, place: Path, name: str, at: Location, *, layer: str = ""
+) -> ReadFailedError:
     """The error for a file of a record that is not where it is looked for.
 
     Args:
@@ -78,12 +80,14 @@ def missing_file(record: Record, place: Path, name: str, at: Location) -> ReadFa
         place: Where it should be.
         name: The file's name in the record.
         at: Where the files lie.
+        layer: What it is asked for by, where it does not come by itself.
     """
     published = record.files[name].urls
+    asked = f" --layer {layer}" if layer else ""
     return ReadFailedError(
         f"there is no file {place}",
         found=f"'{record.name}' looks for its files in {at.folder}",
-        fix=f"Run: segmend fetch {record.name}"
+        fix=f"Run: segmend fetch {record.name}{asked}"
         if published
         else f"Pass path=..., for example sg.open('{record.name}', path='{place.name}')",
         reason="missing",

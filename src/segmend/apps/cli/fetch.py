@@ -71,7 +71,9 @@ def fetch(source: str, to: Path | None, as_json: bool, **asked: Any) -> None:
     """Copy SOURCE to this machine: a data set by name, or a path or URL that segmend reads.
 
     The files of a data set (`segmend datasets list`) go to where segmend.open looks for them, the
-    data folder (SEGMEND_DATA, by default data), verified and unpacked; what is there is left. Of a
+    data folder (SEGMEND_DATA, by default data), verified and unpacked; what is there is left. Of
+    one that is published as cubes come those that the box touches; tables and tracings, which no
+    box cuts, come by name (--layer), and what was left is said with its size. Of a
     data set that is read from where it lies, a box goes into one HDF5 file: volumes/raw and
     volumes/labels/...; without --box, --voxels, --size or --region the box that its record names.
 
@@ -183,7 +185,9 @@ def _fetch_dataset(name: str, to: Path | None, asked: dict[str, Any], *, as_json
             for f in made.files
         ]
         exported = None if made.exported is None else str(made.exported)
-        click.echo(json.dumps({"files": files, "exported": exported, "layers": made.layers}))
+        left = [{"path": w.path, "layers": w.names, "bytes": w.n_bytes} for w in made.left]
+        said = {"files": files, "exported": exported, "layers": made.layers, "not_taken": left}
+        click.echo(json.dumps(said))
         return
     for file in made.files:
         checked = f"has its {file.checked}" if file.checked else "nobody says what it should be"
