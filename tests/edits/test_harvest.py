@@ -373,6 +373,19 @@ def test_freezing_what_is_not_finished_is_refused(history, until, tmp_path):
     assert not (tmp_path / "frozen").exists()
 
 
+def test_a_kill_while_a_ledger_is_made_leaves_one_that_opens(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "fact", killed)
+        patch.setattr(Ledger, "set_fact", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(tmp_path / "h", create=True)
+    with Ledger(tmp_path / "h", create=True) as ledger:
+        assert ledger.count("roots") == {}
+
+
 def test_a_ledger_of_something_else_is_refused(history, until, tmp_path):
     with fake_cave(history) as cave, gather(cave, tmp_path / "h", until) as ledger:
         other = record(cave, rules="max_root_chunks = 5")

@@ -39,8 +39,9 @@ VARIABLES = 30_000
 QUARANTINE = 3
 """Rounds after which a failure is left alone, unless asked for."""
 
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO facts VALUES ('format', '{FORMAT}');
 CREATE TABLE roots (
   root TEXT PRIMARY KEY, outcome TEXT NOT NULL, rounds INTEGER NOT NULL DEFAULT 0,
   detail TEXT NOT NULL DEFAULT '', edits INTEGER, size INTEGER
@@ -73,7 +74,7 @@ CREATE INDEX operations_by_check ON operations (checked);
 CREATE INDEX sizes_by_outcome ON sizes (outcome);
 CREATE INDEX neighbours_by_outcome ON neighbours (outcome);
 CREATE INDEX synapses_by_outcome ON synapses (outcome);
-"""
+"""  # noqa: S608  FORMAT is ours
 
 ASKED = (
     ("roots", "outcome", "rounds"),
@@ -123,8 +124,8 @@ class Ledger:
         self._db.execute("PRAGMA busy_timeout=10000")
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not tables:
+            # Together: tables without a format would be a harvest of another one.
             self._db.executescript(f"BEGIN; {_TABLES} COMMIT;")
-            self.set_fact("format", FORMAT)
         if self.fact("format") != FORMAT:
             raise BadInputError(
                 f"{self.folder} is a harvest of another format", found=repr(self.fact("format"))
