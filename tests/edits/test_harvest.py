@@ -12,7 +12,7 @@ from segmend.core.errors import BadInputError, ReadFailedError
 from segmend.edits.cave_record import load_cave_record, read_cave_record, record_names
 from segmend.edits.cave_server import Manners, open_cave
 from segmend.edits.coverage import coverage_of
-from segmend.edits.harvest import harvest
+from segmend.edits.harvest import harvest, record_of
 from segmend.edits.ledger import FILE, Ledger
 from segmend.edits.normalise import freeze_harvest
 from segmend.store.retry import RetryPolicy, TimeLimits
@@ -371,6 +371,21 @@ def test_freezing_what_is_not_finished_is_refused(history, until, tmp_path):
         with pytest.raises(BadInputError, match="operations wait"):
             freeze_harvest(ledger, tmp_path / "frozen")
     assert not (tmp_path / "frozen").exists()
+
+
+@pytest.mark.parametrize("ask", [record_of, coverage_of])
+def test_a_harvest_whose_server_never_answered_is_said_to_be_one(tmp_path, ask):
+    with (
+        Ledger(tmp_path / "h", create=True) as ledger,
+        pytest.raises(BadInputError, match="has not begun"),
+    ):
+        ask(ledger)
+    with (
+        Ledger(tmp_path / "h") as ledger,
+        pytest.raises(BadInputError, match="has not begun"),
+    ):
+        freeze_harvest(ledger, tmp_path / "f")
+    assert not (tmp_path / "f").exists()
 
 
 def test_a_kill_while_a_ledger_is_made_leaves_one_that_opens(tmp_path, monkeypatch):

@@ -78,15 +78,23 @@ def ends(ledger: Ledger) -> datetime:
 
 
 def record_of(ledger: Ledger) -> CaveRecord:
-    """The record that a ledger was made with."""
-    return msgspec.json.decode(str(ledger.fact("record")), type=CaveRecord)
+    """The record that a ledger was made with.
+
+    Raises:
+        BadInputError: if no server has answered yet.
+    """
+    text = ledger.fact("record")
+    if text is None:
+        raise BadInputError(
+            f"the harvest {ledger.folder} has not begun",
+            found="its server was not reached yet",
+            fix="Run segmend edits harvest again: it says why",
+        )
+    return msgspec.json.decode(text, type=CaveRecord)
 
 
 def _begin(ledger: Ledger, server: CaveServer, record: CaveRecord, until: datetime | None) -> None:
-    facts = {
-        "record": msgspec.json.encode(record).decode(),
-        "table": server.table,
-    }
+    facts = {"record": msgspec.json.encode(record).decode(), "table": server.table}
     for name, value in facts.items():
         kept = ledger.fact(name)
         if kept not in (None, value):
@@ -95,20 +103,19 @@ def _begin(ledger: Ledger, server: CaveServer, record: CaveRecord, until: dateti
                 found=f"it was made with {kept}",
                 fix="Harvest into another folder",
             )
-        ledger.set_fact(name, value)
-    ledger.set_fact("versions", to_json(server.versions))
-    ledger.set_fact(
-        "grid", to_json([server.grid.voxel_size, server.grid.offset, server.grid.shape])
-    )
     kept = ledger.fact("until")
     # Whole seconds: what a harvest asks for can be written down and asked for again.
     end = (until or datetime.now(UTC)).replace(microsecond=0)
-    if kept is None:
-        ledger.set_fact("until", end.isoformat())
-    elif until is not None and end != datetime.fromisoformat(kept):
+    if kept is not None and until is not None and end != datetime.fromisoformat(kept):
         raise BadInputError(
             f"{ledger.folder} is a harvest until {kept}", found=f"asked for {end.isoformat()}"
         )
+    facts["versions"] = to_json(server.versions)
+    facts["grid"] = to_json([server.grid.voxel_size, server.grid.offset, server.grid.shape])
+    facts["until"] = kept or end.isoformat()
+    # Together: what has a record has everything that a report or a freeze asks for.
+    with ledger.change() as db:
+        db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
 
 @dataclass(frozen=True, slots=True)
