@@ -322,6 +322,39 @@ def test_what_cannot_be_read_has_a_name_and_can_be_asked_for_again(small, tmp_pa
         assert again.control_closure(kind).kept > 0
 
 
+def test_a_synapse_without_a_place_fails_by_name(small, tmp_path, monkeypatch):
+    _, _, history = small
+    until = datetime.fromtimestamp(1_600_003_600, UTC)
+    asked = CaveServer.rows_of_table
+
+    def nowhere(server, *arguments, **how):
+        found = asked(server, *arguments, **how)
+        for name in [n for n in found if n.startswith("ctr_pt_position")]:
+            found[name] = np.where(found["id"] == 3, np.nan, found[name])
+        return found
+
+    monkeypatch.setattr(CaveServer, "rows_of_table", nowhere)
+    controls = 'synapses = "synapses"'
+    with fake_cave(history) as cave, gather(cave, tmp_path, until, controls=controls) as ledger:
+        found = freeze_harvest(ledger, tmp_path / "f")
+    assert found.control_closure("synapse_control").failed == {"synapses: corrupt": 1}
+
+
+def test_a_score_that_is_no_number_fails_by_name(small, tmp_path, monkeypatch):
+    _, _, history = small
+    until = datetime.fromtimestamp(1_600_003_600, UTC)
+    asked = CaveServer.rows_of_table
+
+    def worded(server, *arguments, **how):
+        found = asked(server, *arguments, **how)
+        return {n: v.astype(str) if n == "cleft_score" else v for n, v in found.items()}
+
+    monkeypatch.setattr(CaveServer, "rows_of_table", worded)
+    controls = 'synapses = "synapses"\nscores = ["cleft_score"]\nmin_scores = { cleft_score = 60 }'
+    with fake_cave(history) as cave, gather(cave, tmp_path, until, controls=controls) as ledger:
+        assert set(coverage_of(ledger).reasons) == {"synapses: corrupt"}
+
+
 def test_a_table_that_the_server_cuts_is_not_taken_for_whole(small, tmp_path):
     _, _, history = small
     until = datetime.fromtimestamp(1_600_003_600, UTC)

@@ -211,7 +211,7 @@ class ControlRun:
                 said = dict(zip(asked.scores, (column[i] for column in scores), strict=True))
                 row = SynapseRow(number, pre[i], post[i], pre_nm[i], post_nm[i], centre_nm[i], said)
                 rows[str(pre[i])].append(row)  # a root that was not asked about is no answer
-        return {root: self._chosen(listed) for root, listed in rows.items()}
+            return {root: self._chosen(listed) for root, listed in rows.items()}
 
     def _chosen(self, rows: list[SynapseRow]) -> SynapsesOf:
         asked, dropped, good = self.record.controls, Counter[str](), []
@@ -243,5 +243,8 @@ def _distance(a: Point, b: Point) -> float:
 
 def _points(found: dict[str, Any], place: str) -> list[Point]:
     """Positions of a table, ``(z, y, x)`` nm."""
-    columns: Sequence[Any] = [found[f"{place}_{axis}"].tolist() for axis in "zyx"]
-    return [(float(z), float(y), float(x)) for z, y, x in zip(*columns, strict=True)]
+    columns = [np.asarray(found[f"{place}_{axis}"], np.float64) for axis in "zyx"]
+    if not all(np.isfinite(column).all() for column in columns):
+        raise ValueError(f"a row has no {place}")
+    values: Sequence[Any] = [column.tolist() for column in columns]
+    return [(z, y, x) for z, y, x in zip(*values, strict=True)]
