@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from segmend.build.commits import (
     read_commit,
     write_commit,
 )
+from segmend.build.drawing import drawn_in_place
 from segmend.build.lease import lease
 from segmend.core.errors import RenderError
 from segmend.core.sample import SCHEMA_VERSION, SchemaVersion, Split
@@ -89,27 +90,26 @@ def lease_path(folder: Path, split: str, shard_id: int) -> Path:
 
 def drawn_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
     """Draw every row of a shard and write it below a folder, without recording it."""
-    failures: list[RowFailure] = []
-    rows = _rows(unit, failures)
+    failures: dict[str, RowFailure] = {}
+
+    def draw(candidate: Candidate) -> dict[str, Any] | None:
+        try:
+            return draw_row(candidate, unit)
+        except RenderError as error:
+            key = candidate.combined_hash
+            failures[key] = RowFailure(key, candidate.kind, error.reason, str(error))
+            return None
+
+    rows = drawn_in_place(unit.candidates, draw, folder)
     first = next(rows, None)
     record = None
     if first is not None:
         path = folder / shard_path(unit.split, unit.shard_id)
         everything = itertools.chain([first], rows)
         record = write_shard(path, everything, row_group=unit.row_group, version=unit.version)
-    return ShardOutcome(unit.split, unit.shard_id, len(unit.candidates), record, tuple(failures))
-
-
-def _rows(unit: ShardUnit, failures: list[RowFailure]) -> Iterator[dict[str, Any]]:
-    for candidate in unit.candidates:
-        try:
-            row = draw_row(candidate, unit)
-        except RenderError as error:
-            failures.append(
-                RowFailure(candidate.combined_hash, candidate.kind, error.reason, str(error))
-            )
-            continue
-        yield row
+    keys = [candidate.combined_hash for candidate in unit.candidates]
+    failed = tuple(failures[key] for key in keys if key in failures)
+    return ShardOutcome(unit.split, unit.shard_id, len(keys), record, failed)
 
 
 def draw_row(candidate: Candidate, unit: ShardUnit) -> dict[str, Any]:

@@ -385,7 +385,7 @@ for _entry in (
     ),
     ModelEntry(
         "fusion",
-        "ours: all views and planes of a site attend to each other, in both orders of A and B",
+        "ours: all pictures of a site attend to each other, in both orders, beside measurements",
         _BOTH,
         "segmend.models.fusion:Fusion",
         ("torch",),
