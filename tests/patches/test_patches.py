@@ -194,6 +194,16 @@ def test_values_that_are_no_segments_become_nothing_whatever_their_width(dtype):
     assert np.array_equal(known, labels != 7)
 
 
+def test_background_of_another_value_is_known_though_0_is_invalid():
+    labels = np.random.default_rng(2).integers(1, 9, (4, 6, 8), np.uint64)
+    spec = LabelSpec("instance", background=8, invalid=(0,))
+    ids, known = source((4, 6, 8), labels=volume(labels), spec=spec).read_labels(
+        sg.VoxelBox((0, 0, 0), (4, 6, 8))
+    )
+    assert np.array_equal(ids, np.where(labels == 8, 0, labels))
+    assert known.all()
+
+
 def test_image_and_labels_move_together_and_unequal_axes_are_never_swapped():
     labels = np.arange(8 * 8 * 8, dtype=np.uint64).reshape(8, 8, 8)
     seen = set()

@@ -118,11 +118,14 @@ class Source:
         known = np.broadcast_to(np.uint8(1), ids.shape)
         if not block.coverage.complete:
             known = block.coverage.mask().view(np.uint8)
-        for value in {*nothing, *self.spec.invalid}:
-            if value <= np.iinfo(ids.dtype).max:
-                here = ids == ids.dtype.type(value)
-                np.putmask(ids, here, 0)
-                known = known & ~here if value in self.spec.invalid else known
+        most = np.iinfo(ids.dtype).max
+        for value in self.spec.invalid:
+            if value <= most:
+                known = known & (ids != ids.dtype.type(value))
+        # Afterwards: where 0 itself is invalid, background of another value is not.
+        for value in nothing:
+            if value <= most:
+                np.putmask(ids, ids == ids.dtype.type(value), 0)
         return ids, known
 
     def read_classes(self, voxels: VoxelBox) -> NDArray[np.uint8] | None:
