@@ -203,7 +203,7 @@ def test_settings_that_cannot_train_are_refused() -> None:
         TrainSettings(learning_rate=float("nan"))
     with pytest.raises(BadInputError, match=r"decay of an average"):
         TrainSettings(ema=1.0)
-    with pytest.raises(BadInputError, match="Inputs: both, geometry, em"):
+    with pytest.raises(BadInputError, match="Inputs: both, pictures, geometry, em"):
         TrainSettings(inputs="metadata")
     with pytest.raises(BadInputError, match="balance: label, species"):
         TrainSettings(balance=("age",))
