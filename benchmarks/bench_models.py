@@ -191,9 +191,8 @@ def network_jobs(
         place.mkdir()
         rows: Examples = examples(benchmark, task, "train")
         start = time.perf_counter()
-        packed = pack(
-            rows, Form(task.views, SIZE, task.target_kind == "binary"), place, report=quiet
-        )
+        form = Form(task.views, SIZE, measured=task.target_kind == "binary")
+        packed = pack(rows, form, place, report=quiet)
         yield Line(
             f"{name}: decode, measure and pack, per row",
             1000 * (time.perf_counter() - start) / len(rows),

@@ -226,8 +226,8 @@ def table(benchmark: Benchmark, out: Path) -> Iterator[dict[str, Any]]:
     for path in sorted((out / "results").glob("*.json")):
         facts = json.loads(path.read_text())
         task = next(name for name in TASKS if path.name.startswith(name))
-        seed = path.stem[path.stem.find("-seed-") :] if "-seed-" in path.stem else ""
-        beside = path.with_name(f"{task}-{BESIDE}{seed}.parquet")
+        _, mark, seed = path.stem.partition("-seed-")
+        beside = path.with_name(f"{task}-{BESIDE}{mark}{seed}.parquet")
         yield facts | {"against": against(benchmark, path.with_suffix(".parquet"), beside)}
 
 

@@ -12,11 +12,9 @@ from torch import Tensor
 from segmend.core.random import keyed_generator
 from segmend.core.sample import channel, em_channel
 from segmend.models.packed import Packed
-from segmend.models.sites import Sites
+from segmend.models.sites import EM_SIDES, SIDES, Sites
 from segmend.models.views import VIEW_AXES, Array, world_positions
 
-_SIDES = [channel("mask_a"), channel("mask_b")]
-_EM_SIDES = [em_channel("mask_a"), em_channel("mask_b")]
 _NORMAL = [channel(f"normal_{axis}") for axis in "xyz"]
 
 _EM_GAIN, _EM_SHIFT = 0.15, 0.08
@@ -130,8 +128,8 @@ def _change(
     grey = em[:, em_channel("em")]
     grey[:] = np.clip((grey - 0.5) * gain + 0.5 + shift, 0, 1)
     if changes.swap and draws.random() < 0.5:
-        geometry[:, _SIDES] = geometry[:, _SIDES[::-1]]
-        em[:, _EM_SIDES] = em[:, _EM_SIDES[::-1]]
+        geometry[:, SIDES] = geometry[:, SIDES[::-1]]
+        em[:, EM_SIDES] = em[:, EM_SIDES[::-1]]
 
 
 def _with_positions(geometry: Array, views: tuple[str, ...]) -> Array:

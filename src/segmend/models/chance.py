@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,9 @@ from segmend.models.model import (
     Answers,
     Arrays,
     LogRow,
-    Report,
     Session,
     TrainSettings,
     pack_masks,
-    quiet,
 )
 from segmend.models.views import VIEW_AXES
 from segmend.shards.reader import Benchmark
@@ -59,25 +56,19 @@ class Chance:
         return ({"prevalence": float(self._prior[0])},)
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """The same probability for every row, or a random cut through every row."""
         # Only the silhouettes are looked at: EM is not even read.
         looked_at = replace(task, input_columns=(GEOMETRY,))
-        rows = examples(benchmark, looked_at, split, Reading(targets=False, packed=packed))
+        rows = examples(benchmark, looked_at, split, Reading(targets=False, packed=session.packed))
         hashes = tuple(map(str, rows.hashes))
         if task.target_kind == "binary":
             return Answers(hashes, scores=np.full(len(rows), self._prior[0]))
         masks = []
         for done, example in enumerate(rows, start=1):
             masks.append(random_cut(example.inputs, self._seed, example.sample_hash))
-            report("cutting", done, len(rows))
+            session.report("cutting", done, len(rows))
         return Answers(hashes, masks=pack_masks(masks))
 
     def arrays(self) -> Arrays:

@@ -21,7 +21,6 @@ from segmend.models.model import (
     Report,
     Session,
     TrainSettings,
-    quiet,
 )
 from segmend.models.trees import Trees, from_sklearn
 from segmend.shards.reader import Benchmark
@@ -74,13 +73,7 @@ class GeometryBoosting:
         return log
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """Probability of label 1 for every row."""
         if self._trees is None or self._features != feature_names(dual=task.dual):
@@ -89,8 +82,8 @@ class GeometryBoosting:
                 found=f"it was {'trained on other features' if self._trees else 'never trained'}",
                 fix="Train it on this task",
             )
-        rows = _rows(benchmark, task, split, packed)
-        scores = _sigmoid(self._trees.log_odds(_features(rows, task, report)))
+        rows = _rows(benchmark, task, split, session.packed)
+        scores = _sigmoid(self._trees.log_odds(_features(rows, task, session.report)))
         return Answers(tuple(map(str, rows.hashes)), scores=scores)
 
     def arrays(self) -> Arrays:

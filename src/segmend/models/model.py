@@ -48,7 +48,7 @@ def _forgotten(row: LogRow) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What surrounds a training; but for ``start`` without influence on what is learnt.
+    """What surrounds a training or an answer; but for ``start`` without influence on either.
 
     Attributes:
         report: Told about progress.
@@ -231,13 +231,7 @@ class Model(Protocol):
         ...
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """Answer every row of a split.
 
@@ -245,8 +239,7 @@ class Model(Protocol):
             benchmark: Where to predict.
             task: The question.
             split: Which rows.
-            packed: Packed cache to read the rows from, with the same bits; None reads the shards.
-            report: Told about progress.
+            session: Whom to tell about progress, and where to read the rows from.
 
         Raises:
             NoSamplesError: if the split has no rows for the task.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,9 @@ from segmend.models.model import (
     Answers,
     Arrays,
     LogRow,
-    Report,
     Session,
     TrainSettings,
     pack_masks,
-    quiet,
 )
 from segmend.models.surface import STEP, Values, graph_of, surface_of
 from segmend.shards.reader import Benchmark
@@ -56,21 +53,15 @@ class Neck:
         return ()
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """Side B of every view, for every row."""
         seen = replace(task, input_columns=(GEOMETRY,))  # EM is not even read
-        reading = Reading(targets=False, packed=packed)
+        reading = Reading(targets=False, packed=session.packed)
         rows, masks = examples(benchmark, seen, split, reading), []
         for done, example in enumerate(rows, start=1):
             masks.append(neck_cut(example.inputs))
-            report("cutting", done, len(rows))
+            session.report("cutting", done, len(rows))
         return Answers(rows.hashes, masks=pack_masks(masks))
 
     def arrays(self) -> Arrays:

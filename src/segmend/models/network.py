@@ -32,7 +32,6 @@ from segmend.models.model import (
     Session,
     TrainSettings,
     pack_masks,
-    quiet,
 )
 from segmend.models.net import NetShape, Shapes, SiteNetwork
 from segmend.models.packed import Form, Packed, pack
@@ -114,13 +113,7 @@ class NetworkModel:
         return trained.log
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """Probability of label 1, or side B of every view, for every row."""
         net = self._net
@@ -133,9 +126,9 @@ class NetworkModel:
             )
         with TemporaryDirectory(prefix="segmend-") as place:
             folder = Path(place, split)
-            reading = Reading(targets=False, packed=packed)
+            reading = Reading(targets=False, packed=session.packed)
             found = examples(benchmark, self._shown(task), split, reading)
-            rows = self._packed(found, folder, report)
+            rows = self._packed(found, folder, session.report)
             if task.target_kind == "binary":
                 scores = self._probabilities(task.name, rows)
                 scores = apply_temperature(scores, self._temperatures[task.name])

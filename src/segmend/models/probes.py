@@ -7,7 +7,6 @@ On a sound benchmark the artefact probe is at chance; the content probe is the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from segmend.models.model import (
     Report,
     Session,
     TrainSettings,
-    quiet,
 )
 from segmend.shards.checks import parsed_metadata
 from segmend.shards.reader import Benchmark
@@ -87,19 +85,13 @@ class Probe:
         return [{name: float(found[name]) for name in sorted(found)}]
 
     def predict(
-        self,
-        benchmark: Benchmark,
-        task: Task,
-        split: str,
-        *,
-        packed: Path | None = None,
-        report: Report = quiet,
+        self, benchmark: Benchmark, task: Task, split: str, session: Session = ALONE
     ) -> Answers:
         """Probability of label 1 for every row."""
         if not self._name:
             raise BadInputError("this probe was never trained", fix="Train it first")
-        rows = examples(benchmark, task, split, Reading(targets=False, packed=packed))
-        table = _measured(rows, self.kind, report)
+        rows = examples(benchmark, task, split, Reading(targets=False, packed=session.packed))
+        table = _measured(rows, self.kind, session.report)
         if self._name not in table[0]:
             raise BadInputError(
                 f"rows of '{task.name}' have no statistic '{self._name}'",

@@ -117,7 +117,8 @@ class Run:
             ReadFailedError: if a row, or the cache that was asked for, is damaged.
         """
         asked, cache = self.task(task), cache_of(benchmark, packed).path
-        answers = self.model.predict(benchmark, asked, split, packed=cache, report=report)
+        session = Session(report=report, packed=cache)
+        answers = self.model.predict(benchmark, asked, split, session)
         return Predictions(
             task=asked.name,
             task_version=asked.version,

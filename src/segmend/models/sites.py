@@ -8,8 +8,9 @@ from torch import Tensor
 
 from segmend.core.sample import channel, em_channel
 
-_SIDES = [channel("mask_a"), channel("mask_b")]
-_EM_SIDES = [em_channel("mask_a"), em_channel("mask_b")]
+SIDES = [channel("mask_a"), channel("mask_b")]
+EM_SIDES = [em_channel("mask_a"), em_channel("mask_b")]
+"""Channels of geometry and of EM that change places with A and B."""
 
 
 class Sites(NamedTuple):
@@ -29,6 +30,6 @@ class Sites(NamedTuple):
 def swapped(sites: Sites) -> Sites:
     """The same sites with A and B exchanged; measurements do not tell which is which."""
     geometry, em = sites.geometry.clone(), sites.em.clone()
-    geometry[:, :, _SIDES] = sites.geometry[:, :, _SIDES[::-1]]
-    em[:, :, _EM_SIDES] = sites.em[:, :, _EM_SIDES[::-1]]
+    geometry[:, :, SIDES] = sites.geometry[:, :, SIDES[::-1]]
+    em[:, :, EM_SIDES] = sites.em[:, :, EM_SIDES[::-1]]
     return Sites(geometry, em, sites.measures)
