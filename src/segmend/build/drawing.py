@@ -11,16 +11,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from segmend.core.box import Point
 from segmend.samples.candidate import Candidate
+from segmend.shards.rows import Row
 from segmend.store.atomic import output_errors
-
-Row = dict[str, Any]
-"""A row as `make_row` makes it."""
 
 CELL_NM = 500
 """Sites this close count as one place: half of what a view usually shows."""
@@ -43,16 +40,15 @@ def drawn_in_place(
         OutputError: if they cannot wait there.
     """
     with output_errors(folder), tempfile.TemporaryFile(dir=folder) as waiting:
-        spans: dict[int, int] = {}
-        starts: dict[int, int] = {}
+        spans: dict[int, tuple[int, int]] = {}
         for number in by_place(candidates):
             row = draw(candidates[number])
             if row is not None:
-                starts[number] = waiting.tell()
-                spans[number] = waiting.write(msgspec.msgpack.encode(row))
-        for number in sorted(starts):
-            waiting.seek(starts[number])
-            yield msgspec.msgpack.decode(waiting.read(spans[number]))
+                start = waiting.tell()
+                spans[number] = start, waiting.write(msgspec.msgpack.encode(row))
+        for _, (start, length) in sorted(spans.items()):
+            waiting.seek(start)
+            yield msgspec.msgpack.decode(waiting.read(length))
 
 
 def by_place(candidates: Sequence[Candidate]) -> list[int]:

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segmend.build.commits import (
     RowFailure,
@@ -24,7 +23,7 @@ from segmend.render.site import Layers, ViewStyle, render_candidate
 from segmend.samples.candidate import Candidate
 from segmend.samples.metadata import candidate_metadata
 from segmend.shards.layout import shard_path
-from segmend.shards.rows import RowIdentity, make_row
+from segmend.shards.rows import Row, RowIdentity, make_row
 from segmend.shards.versions import as_v1
 from segmend.shards.writer import write_shard
 
@@ -92,7 +91,7 @@ def drawn_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
     """Draw every row of a shard and write it below a folder, without recording it."""
     failures: dict[str, RowFailure] = {}
 
-    def draw(candidate: Candidate) -> dict[str, Any] | None:
+    def draw(candidate: Candidate) -> Row | None:
         try:
             return draw_row(candidate, unit)
         except RenderError as error:
@@ -112,7 +111,7 @@ def drawn_shard(unit: ShardUnit, folder: Path) -> ShardOutcome:
     return ShardOutcome(unit.split, unit.shard_id, len(keys), record, failed)
 
 
-def draw_row(candidate: Candidate, unit: ShardUnit) -> dict[str, Any]:
+def draw_row(candidate: Candidate, unit: ShardUnit) -> Row:
     """One row of a shard.
 
     Raises:
