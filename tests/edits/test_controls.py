@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -218,18 +219,25 @@ def test_a_supervoxel_without_a_root_does_not_hide_that_they_merge(small, tmp_pa
     assert found.control_closure("adjacent_control").dropped["merged later"] == 2
 
 
-def test_an_edit_that_turns_out_contradictory_is_asked_about_no_more(small, tmp_path):
-    """The log of another root comes late, and says something else."""
-    _, _, history = small
+@contextmanager
+def killed_before_neighbours(history, folder):
+    """A harvest that knows its edits and no controls yet, its server still there; its record."""
 
-    def stop(stage, done, _total):
+    def stop(stage, _done, _total):
         if stage == "neighbours":
             raise KeyboardInterrupt
 
-    with fake_cave(history) as cave, Ledger(tmp_path / "h", create=True) as ledger:
+    with fake_cave(history) as cave, Ledger(folder / "h", create=True) as ledger:
         made = read_cave_record(cave.record(controls=ALL), where="the test's")
         with pytest.raises(KeyboardInterrupt):
             harvest(ledger, open_cave(made, manners=QUICK), made, report=stop)
+        yield ledger, made
+
+
+def test_an_edit_that_turns_out_contradictory_is_asked_about_no_more(small, tmp_path):
+    """The log of another root comes late, and says something else."""
+    _, _, history = small
+    with killed_before_neighbours(history, tmp_path) as (ledger, made):
         ((number, row),) = ledger.rows("SELECT operation, row FROM log LIMIT 1")
         other = json.loads(row) | {"before_root_ids": [7, 8]}
         with ledger.change() as db:
@@ -382,17 +390,11 @@ def test_without_a_materialised_version_the_same_controls_come_back(small, tmp_p
 
 def test_controls_that_were_not_asked_for_yet_are_waited_for(small, tmp_path):
     _, _, history = small
-
-    def stop(stage, _done, _total):
-        if stage == "neighbours":
-            raise KeyboardInterrupt
-
-    with fake_cave(history) as cave, Ledger(tmp_path / "h", create=True) as ledger:
-        made = read_cave_record(cave.record(controls=ALL), where="the test's")
-        with pytest.raises(KeyboardInterrupt):
-            harvest(ledger, open_cave(made, manners=QUICK), made, report=stop)
-        with pytest.raises(BadInputError, match="controls wait"):
-            freeze_harvest(ledger, tmp_path / "frozen")
+    with (
+        killed_before_neighbours(history, tmp_path) as (ledger, _),
+        pytest.raises(BadInputError, match="controls wait"),
+    ):
+        freeze_harvest(ledger, tmp_path / "frozen")
 
 
 def test_a_column_that_is_not_there_is_named(small, tmp_path):
